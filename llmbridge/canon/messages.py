@@ -1,0 +1,174 @@
+"""What a conversation is made of: frozen values, the same for every provider.
+
+A reply is an `AssistantMessage`: blocks of text, thinking and tool calls, the reason it stopped, and its usage.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JsonObject = Mapping[str, Any]
+"""A JSON object that is passed on, not understood."""
+
+StopReason = Literal["stop", "length", "tool_use", "content_filter", "error", "aborted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words for the reader."""
+
+    text: str = ""
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Reasoning; `redacted` means only the encrypted `signature` came."""
+
+    text: str = ""
+    signature: str | None = None
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A wish to run a tool; `server` when the provider runs it itself.
+
+    `arguments` is the parsed object (for a `custom` tool its free text); `arguments_text` is what was sent, which
+    may be empty or cut short.
+    """
+
+    id: str
+    name: str
+    arguments: Any = field(default_factory=dict[str, Any])
+    arguments_text: str = field(default="", compare=False)
+    server: bool = False
+    custom: bool = False
+
+    @property
+    def text(self) -> str:
+        """The arguments as they go over the wire."""
+        if self.arguments_text or not self.arguments:
+            return self.arguments_text
+        if self.custom:
+            return str(self.arguments)
+        return json.dumps(self.arguments, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: base64 `data`, or a `url` where the client sent one."""
+
+    mime_type: str = ""
+    data: str = field(default="", repr=False)
+    url: str = ""
+
+
+Block = Text | Thinking | ToolCall
+"""What an assistant says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply; `raw` holds the provider's own numbers.
+
+    `input_tokens` are the uncached ones, `output_tokens` include `reasoning_tokens`. None: the provider did not say.
+    """
+
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    total_tokens: int | None = None
+    raw: JsonObject = field(default_factory=dict[str, Any], compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    """A reply, whole or so far.
+
+    `stop` is the provider's own word for `stop_reason`. `error_type` and `error` tell why it broke off.
+    """
+
+    content: Sequence[Block] = ()
+    model: str | None = None
+    response_id: str | None = None
+    stop_reason: StopReason | None = None
+    stop: str | None = None
+    usage: Usage | None = None
+    error_type: str | None = None
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text blocks, joined."""
+        return "".join(block.text for block in self.content if isinstance(block, Text))
+
+    @property
+    def thinking(self) -> str:
+        """All thinking blocks, joined."""
+        return "".join(block.text for block in self.content if isinstance(block, Thinking))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls, in order."""
+        return tuple(block for block in self.content if isinstance(block, ToolCall))
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage:
+    """What the user says."""
+
+    content: tuple[Text | Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answered."""
+
+    tool_call_id: str
+    content: tuple[Text | Image, ...] = ()
+    is_error: bool = False
+    name: str = ""
+
+
+Message = UserMessage | AssistantMessage | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool on offer; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str = ""
+    parameters: JsonObject = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a model is asked with."""
+
+    system: str = ""
+    messages: tuple[Message, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Who answers: a provider's name, the model's id, and the dialect (`api`; empty: the provider's first)."""
+
+    provider: str
+    id: str
+    api: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as a dialect reads it; `options` are the settings beside model and context, in the client's words."""
+
+    model: str = ""
+    context: Context = field(default_factory=Context)
+    streaming: bool = False
+    options: JsonObject = field(default_factory=dict[str, Any])

@@ -1,0 +1,175 @@
+"""Every exception of llmbridge.
+
+    BridgeError                 status, kind, end: what a client is told and a record keeps
+    |-- ConfigurationError      the bridge was set up wrongly (also a ValueError)
+    |-- RequestError            400, the client's fault
+    |   |-- Unauthorized        401
+    |   |-- Forbidden           403
+    |   |-- NotFound            404
+    |   |-- TooLarge            413
+    |   |-- Unsupported         415
+    |   |-- CassetteMiss        400, no recording answers
+    |   `-- ScriptExhausted     400, the script has no reply left
+    |-- UpstreamError           502, the provider's fault
+    |   |-- MissingKey          401, there is no key to send
+    |   |-- UpstreamTimeout     504
+    |   |-- StreamTruncated     502, the answer stopped before its end
+    |   `-- UpstreamLimit       502, the answer is larger than the bridge allows
+    |-- Overloaded              503, too many calls at once
+    |-- StoreUnavailable        503, the start of the call could not be recorded
+    |-- BridgeShutdown          503, the bridge stops
+    `-- CassetteError           a recording cannot be read or written (also a ValueError)
+"""
+
+from typing import ClassVar, Literal
+
+End = Literal[
+    "completed",
+    "truncated",
+    "upstream_error",
+    "upstream_timeout",
+    "client_gone",
+    "bridge_limit",
+    "bridge_shutdown",
+    "interrupted",
+]
+"""How an exchange ended."""
+
+Kind = Literal[
+    "invalid_request",
+    "authentication",
+    "permission",
+    "not_found",
+    "too_large",
+    "rate_limit",
+    "overloaded",
+    "timeout",
+    "api",
+]
+"""What went wrong, in words that each dialect has its own name for."""
+
+
+class BridgeError(Exception):
+    """Anything llmbridge raises on purpose; the message says what happened and the next step."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[Kind] = "api"
+    end: ClassVar[End] = "bridge_limit"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at_border = False
+        """True when the bytes relayed so far end between two events."""
+
+
+class ConfigurationError(BridgeError, ValueError):
+    """The bridge, a provider or an option was given wrongly."""
+
+
+class RequestError(BridgeError):
+    """The client's request cannot be served."""
+
+    status = 400
+    kind = "invalid_request"
+
+
+class Unauthorized(RequestError):
+    """The bridge's token is missing or wrong."""
+
+    status = 401
+    kind = "authentication"
+
+
+class Forbidden(RequestError):
+    """The Host or Origin of the request is not allowed here."""
+
+    status = 403
+    kind = "permission"
+
+
+class NotFound(RequestError):
+    """No route, provider or model answers to this name."""
+
+    status = 404
+    kind = "not_found"
+
+
+class TooLarge(RequestError):
+    """The request is larger than the bridge reads."""
+
+    status = 413
+    kind = "too_large"
+
+
+class Unsupported(RequestError):
+    """The request's content type or encoding is not taken."""
+
+    status = 415
+
+
+class CassetteMiss(RequestError):
+    """No recording answers the request."""
+
+
+class ScriptExhausted(RequestError):
+    """The script was asked more often than it has replies."""
+
+
+class UpstreamError(BridgeError):
+    """The provider could not be reached, or broke off."""
+
+    status = 502
+    end = "upstream_error"
+
+
+class MissingKey(UpstreamError):
+    """There is no API key for the provider."""
+
+    status = 401
+    kind = "authentication"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The provider stayed silent too long."""
+
+    status = 504
+    kind = "timeout"
+    end = "upstream_timeout"
+
+
+class StreamTruncated(UpstreamError):
+    """The answer stopped before its terminal event."""
+
+    end = "truncated"
+
+
+class UpstreamLimit(UpstreamError):
+    """The provider's answer passed a limit of the bridge."""
+
+    end = "bridge_limit"
+
+
+class Overloaded(BridgeError):
+    """More calls are under way than the bridge takes at once."""
+
+    status = 503
+    kind = "overloaded"
+
+
+class StoreUnavailable(BridgeError):
+    """The store did not take the start of the call, so the call was refused."""
+
+    status = 503
+
+
+class BridgeShutdown(BridgeError):
+    """The bridge stops while the answer is under way."""
+
+    status = 503
+    kind = "overloaded"
+    end = "bridge_shutdown"
+
+
+class CassetteError(BridgeError, ValueError):
+    """A recording cannot be read or written; names the file and the place in it."""

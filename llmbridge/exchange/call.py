@@ -1,0 +1,180 @@
+"""One call and its reply: what a frontend hands in, what an upstream gives back, and the chain between."""
+
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
+from functools import reduce
+from urllib.parse import urlsplit
+
+from llmbridge.errors import BridgeError, End
+from llmbridge.providers import Provider
+from llmbridge.wire.dialect import Dialect
+
+
+class Headers(Mapping[str, str]):
+    """HTTP fields in order; names compare without case, repeated ones read as one joined by commas."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
+        self.pairs = tuple(pairs.items()) if isinstance(pairs, Mapping) else tuple(pairs)
+
+    def __getitem__(self, name: str) -> str:
+        found = [value for key, value in self.pairs if key.lower() == name.lower()]
+        if not found:
+            raise KeyError(name)
+        return ", ".join(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(key.lower() for key, _ in self.pairs))
+
+    def __len__(self) -> int:
+        return len({key.lower() for key, _ in self.pairs})
+
+    def without(self, *names: str) -> "Headers":
+        """The same fields but for these; names in lower case."""
+        return Headers(pair for pair in self.pairs if pair[0].lower() not in names)
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self.pairs)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request; `url` is absolute."""
+
+    method: str
+    url: str
+    headers: Headers = Headers()
+    body: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """The path as sent, without the query."""
+        return urlsplit(self.url).path
+
+    @property
+    def host(self) -> str:
+        """Host name in lower case, without the port; empty where there is none."""
+        return urlsplit(self.url).hostname or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as known when the request came in."""
+
+    frontend: str = "direct"
+    actor: str | None = None
+    client: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes."""
+
+    id: str
+    request: Request
+    provider: Provider
+    dialect: Dialect
+    target: str
+    model: str = ""
+    streaming: bool = False
+    caller: Caller = Caller()
+
+
+class Reply:
+    """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
+
+    `end` is None while bytes may still come. `verbatim` says that the bytes are a recording: nothing may be added.
+    """
+
+    __slots__ = ("_chunks", "_on_end", "_source", "end", "error", "headers", "status", "verbatim")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        chunks: AsyncIterator[bytes],
+        *,
+        source: "Reply | None" = None,
+        on_end: Callable[["Reply"], None] | None = None,
+        verbatim: bool = False,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.end: End | None = None
+        self.error: BridgeError | None = None
+        self.verbatim = verbatim or (source is not None and source.verbatim)
+        self._chunks = chunks
+        self._source = source
+        self._on_end = on_end
+
+    def through(
+        self,
+        transform: Callable[["Reply"], AsyncIterator[bytes]],
+        on_end: Callable[["Reply"], None] | None = None,
+    ) -> "Reply":
+        """This reply with its bytes passed through `transform`; `on_end` runs once, when `end` is known."""
+        return Reply(self.status, self.headers, transform(self), source=self, on_end=on_end)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._chunks.__anext__()
+        except StopAsyncIteration:
+            self._finish(self._source.end if self._source else None)
+            raise
+        except BridgeError as error:
+            self.error = error
+            self._finish(error.end)
+            raise
+
+    async def aclose(self, end: End = "client_gone") -> None:
+        """Stop here. The reason travels down to the upstream; a reply that has ended keeps its own."""
+        self._finish(end)
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
+        if self._source is not None:
+            await self._source.aclose(end)
+
+    def _finish(self, end: End | None) -> None:
+        if self.end is None:
+            self.end = end or ("completed" if self.status < 400 else "upstream_error")
+            if self._source is not None and self.error is None:
+                self.error = self._source.error
+            if self._on_end is not None:
+                self._on_end(self)
+
+
+Handle = Callable[[Request], Awaitable[Reply]]
+Handler = Callable[[Call], Awaitable[Reply]]
+Interceptor = Callable[[Call, Handler], Awaitable[Reply]]
+
+
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """A body that is there already, as a stream of one chunk."""
+    if body:
+        yield body
+
+
+def chain(interceptors: Sequence[Interceptor], upstream: Handler) -> Handler:
+    """One handler: the first interceptor outermost, the upstream innermost."""
+
+    def wrap(forward: Handler, interceptor: Interceptor) -> Handler:
+        async def handle(call: Call) -> Reply:
+            return await interceptor(call, forward)
+
+        return handle
+
+    return reduce(wrap, reversed(interceptors), upstream)

@@ -1,0 +1,80 @@
+"""Bytes of a reply to deltas: the only place where a stream and a block differ."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+
+from llmbridge.canon.events import Delta, Fail
+from llmbridge.exchange.call import Headers, Reply
+from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.sse import SSE, SSEDecoder
+
+Step = tuple[SSE | None, tuple[Delta, ...]]
+"""One event of the wire (None: a blocking body, or the end of input) and what it means."""
+
+_FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
+
+
+def is_event_stream(status: int, headers: Headers, first: bytes) -> bool:
+    """True for server-sent events, also where the label is wrong or missing.
+
+    Real recordings label streams `application/json` or not at all, and errors `text/event-stream`.
+    """
+    if first:
+        return first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n").startswith(_FIELDS)
+    return status < 400 and "text/event-stream" in headers.get("content-type", "")
+
+
+class ReplyDecoder:
+    """Feed a reply's bytes as they come, get what they mean."""
+
+    def __init__(self, dialect: Dialect, status: int, headers: Headers) -> None:
+        self._dialect = dialect
+        self._status = status
+        self._headers = headers
+        self._held = b""
+        self._sse: SSEDecoder | None = None
+        self._decoder = dialect.decoder()
+        self._block: list[bytes] | None = None
+
+    def feed(self, chunk: bytes) -> list[Step]:
+        """The events this chunk completes."""
+        if self._block is not None:
+            self._block.append(chunk)
+            return []
+        if self._sse is None:
+            chunk = self._held + chunk
+            if len(chunk) < len(b"event:") and not chunk.endswith(b"\n"):
+                self._held = chunk
+                return []
+            if not is_event_stream(self._status, self._headers, chunk):
+                self._block = [chunk]
+                return []
+            self._sse = SSEDecoder()
+        return [(sse, tuple(self._decoder.feed(sse))) for sse in self._sse.feed(chunk)]
+
+    def close(self) -> list[Step]:
+        """What the end of input brings."""
+        if self._sse is not None:
+            # Providers leave their last event open; the standard would drop it.
+            steps: list[Step] = [(sse, tuple(self._decoder.feed(sse))) for sse in self._sse.close()]
+            return [*steps, (None, tuple(self._decoder.close()))]
+        body = self._held if self._block is None else b"".join(self._block)
+        try:
+            return [(None, tuple(self._dialect.decode_reply(body)))]
+        except ValueError as error:
+            return [(None, (Fail("undecodable", str(error)),))]
+
+
+async def read_deltas(dialect: Dialect, reply: Reply) -> AsyncIterator[Delta]:
+    """The deltas of a reply, as they come; closes the reply."""
+    decoder = ReplyDecoder(dialect, reply.status, reply.headers)
+    async with aclosing(reply):
+        async for chunk in reply:
+            for delta in _flat(decoder.feed(chunk)):
+                yield delta
+    for delta in _flat(decoder.close()):
+        yield delta
+
+
+def _flat(steps: Iterable[Step]) -> Iterable[Delta]:
+    return (delta for _, deltas in steps for delta in deltas)

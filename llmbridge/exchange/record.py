@@ -1,0 +1,141 @@
+"""What is kept of a call, the store that keeps it, and what a record means.
+
+An `Interception` is what one client asked. A `Record` is one exchange with an upstream inside it: the upstream's own
+bytes with the times they came. What they mean is read from the bytes, when somebody asks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Protocol
+
+from llmbridge.canon.events import Delta, fold
+from llmbridge.canon.messages import Ask, AssistantMessage
+from llmbridge.canon.strict_json import loads_strict
+from llmbridge.errors import End
+from llmbridge.exchange.call import Headers, Request
+from llmbridge.exchange.codec import ReplyDecoder
+from llmbridge.providers import dialect_named
+from llmbridge.wire.sse import SSE
+
+Chunk = tuple[float, bytes]
+"""Seconds since the request was sent, and the bytes that came then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """What one client asked of the bridge, and how that ended. Times are UTC."""
+
+    id: str
+    started_at: datetime
+    request: Request
+    frontend: str = "direct"
+    actor: str | None = None
+    client: str | None = None
+    session_id: str | None = None
+    provider: str | None = None
+    dialect: str | None = None
+    model: str | None = None
+    streaming: bool = False
+    ended_at: datetime | None = None
+    status: int | None = None
+    end: End | None = None
+    error_type: str | None = None
+    error: str | None = None
+    replayed: bool = False
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One exchange with an upstream: the request as sent, the answer as it came, secrets already out.
+
+    `request` is None where a file kept the answer alone; `started_at` (UTC) is None where it does not say. `timed` is
+    False where the chunk borders and times were not recorded.
+    """
+
+    # No slots: `message` is decoded once and kept.
+    interception_id: str
+    provider: str
+    dialect: str
+    request: Request | None
+    status: int
+    headers: Headers
+    chunks: tuple[Chunk, ...]
+    started_at: datetime | None = None
+    round: int = 0
+    model: str | None = None
+    head_s: float | None = None
+    duration_s: float | None = None
+    end: End = "completed"
+    error: str | None = None
+    redacted: tuple[str, ...] = ()
+    replayed: bool = False
+    timed: bool = True
+
+    @property
+    def body(self) -> bytes:
+        """The answer's bytes, joined."""
+        return b"".join(chunk for _, chunk in self.chunks)
+
+    @cached_property
+    def message(self) -> AssistantMessage | None:
+        """The answer decoded; None when it is not of its dialect."""
+        message = fold(delta for _, _, deltas in self.steps() for delta in deltas)
+        return None if message.error_type == "undecodable" else message
+
+    def steps(self) -> Iterator[tuple[float, SSE | None, tuple[Delta, ...]]]:
+        """Each event of the wire with the second it came and what it means."""
+        decoder = ReplyDecoder(dialect_named(self.dialect), self.status, self.headers)
+        seconds = 0.0
+        for seconds, chunk in self.chunks:
+            for sse, deltas in decoder.feed(chunk):
+                yield seconds, sse, deltas
+        for sse, deltas in decoder.close():
+            yield self.duration_s or seconds, sse, deltas
+
+    def ask(self) -> Ask | None:
+        """The request decoded; None when there is none or it is not of its dialect."""
+        if self.request is None:
+            return None
+        try:
+            return dialect_named(self.dialect).decode_request(loads_strict(self.request.body))
+        except ValueError:
+            return None
+
+
+class Store(Protocol):
+    """Where interceptions and records go, and where they are read from."""
+
+    async def begin(self, interception: Interception) -> None:
+        """Returns once the start is durable; a failure refuses the call."""
+        ...
+
+    def add(self, record: Record) -> None:
+        """Take a finished exchange. Never waits."""
+        ...
+
+    def end(self, interception: Interception) -> None:
+        """Take the interception as it ended. Never waits; complete after `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Return when everything taken so far is durable."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go of files and threads."""
+        ...
+
+    def interceptions(self, **filters: object) -> Sequence[Interception]:
+        """Interceptions by start time; a filter names a field and the value it must have."""
+        ...
+
+    def records(self, **filters: object) -> Sequence[Record]:
+        """Records in the order they were made; filters as above."""
+        ...
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records."""
+        ...

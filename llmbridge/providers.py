@@ -1,0 +1,182 @@
+"""Who speaks what: one row a provider. Adding one that speaks a known dialect is adding a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+from urllib.parse import urlsplit
+
+from llmbridge.errors import ConfigurationError
+from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
+from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.opaque import (
+    COUNT_TOKENS,
+    OPAQUE,
+    OPENAI_COMPLETIONS,
+    OPENAI_EMBEDDINGS,
+    OPENAI_MODELS,
+    RERANK,
+)
+from llmbridge.wire.openai_chat import OPENAI_CHAT
+from llmbridge.wire.openai_responses import OPENAI_RESPONSES
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        dialect.name: dialect
+        for dialect in (
+            ANTHROPIC_MESSAGES,
+            OPENAI_CHAT,
+            OPENAI_RESPONSES,
+            OPENAI_COMPLETIONS,
+            OPENAI_EMBEDDINGS,
+            OPENAI_MODELS,
+            COUNT_TOKENS,
+            RERANK,
+            OPAQUE,
+        )
+    }
+)
+
+Auth = Literal["bearer", "x-api-key", "api-key"]
+
+
+def dialect_named(name: str) -> Dialect:
+    """The dialect of this name; `opaque` for a name from elsewhere."""
+    return DIALECTS.get(name, OPAQUE)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A host that speaks one or more dialects.
+
+    `base_url` is what its SDK calls the base URL; operations such as `/chat/completions` are joined to it. `key` is
+    never shown. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
+    """
+
+    name: str
+    base_url: str
+    dialects: tuple[str, ...] = ("openai.chat",)
+    key_env: tuple[str, ...] = ()
+    url_env: tuple[str, ...] = ()
+    auth: Auth = "bearer"
+    key: str | None = None
+    hosts: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = MappingProxyType({})
+    keyless: bool = False
+
+    def __repr__(self) -> str:
+        return f"Provider({self.name!r}, {self.base_url!r}, key={'set' if self.key else None})"
+
+    @property
+    def prefix(self) -> str:
+        """The path of the row's base URL, such as `/v1`."""
+        return urlsplit(self.base_url).path.rstrip("/")
+
+    def serves(self, host: str) -> bool:
+        """True when `host` is this provider's."""
+        own = urlsplit(self.base_url).hostname or ""
+        return any(_host_matches(pattern, host) for pattern in (own, *self.hosts))
+
+    def at(self, base_url: str) -> "Provider":
+        """The same provider at another origin; without a path of its own the row's path stays.
+
+        Raises:
+            ConfigurationError: it is not an http(s) URL.
+        """
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                f"base URL of {self.name!r} is {base_url!r}: give http://HOST or https://HOST"
+            )
+        path = parts.path.rstrip("/") or self.prefix
+        hosts = (*self.hosts, urlsplit(self.base_url).hostname or "")
+        return replace(self, base_url=f"{parts.scheme}://{parts.netloc}{path}", hosts=hosts)
+
+    def configured(self, environ: Mapping[str, str]) -> "Provider":
+        """The same provider with key and base URL from the environment, where they are set."""
+        url = next((environ[name] for name in self.url_env if environ.get(name)), None)
+        key = self.key or next((environ[name] for name in self.key_env if environ.get(name)), None)
+        return replace(self.at(url) if url else self, key=key)
+
+
+def _host_matches(pattern: str, host: str) -> bool:
+    return host.endswith(pattern[1:]) if pattern.startswith("*") else bool(host) and host == pattern
+
+
+def _compatible(name: str, base_url: str, **more: object) -> Provider:
+    """A row for a host that needs only a name, a base URL and `NAME_API_KEY`."""
+    upper = name.upper()
+    row = Provider(name, base_url, key_env=(f"{upper}_API_KEY",), url_env=(f"{upper}_BASE_URL",))
+    return replace(row, **more)  # type: ignore[arg-type]  # the keywords are Provider's own fields
+
+
+PROVIDERS: tuple[Provider, ...] = (
+    Provider(
+        "anthropic",
+        "https://api.anthropic.com",
+        dialects=("anthropic.messages",),
+        key_env=("ANTHROPIC_API_KEY",),
+        url_env=("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL"),
+        auth="x-api-key",
+    ),
+    Provider(
+        "openai",
+        "https://api.openai.com/v1",
+        dialects=("openai.chat", "openai.responses"),
+        key_env=("OPENAI_API_KEY",),
+        url_env=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    ),
+    _compatible(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        dialects=("openai.chat", "openai.responses"),
+    ),
+    _compatible("groq", "https://api.groq.com/openai/v1"),
+    _compatible("mistral", "https://api.mistral.ai/v1"),
+    _compatible("deepseek", "https://api.deepseek.com", dialects=("openai.chat", "openai.responses")),
+    _compatible("xai", "https://api.x.ai/v1", dialects=("openai.chat", "openai.responses")),
+    _compatible("together", "https://api.together.ai/v1", hosts=("api.together.xyz",)),
+    _compatible("fireworks", "https://api.fireworks.ai/inference/v1"),
+    _compatible("cerebras", "https://api.cerebras.ai/v1"),
+    _compatible("perplexity", "https://api.perplexity.ai"),
+    _compatible("moonshot", "https://api.moonshot.ai/v1", hosts=("api.moonshot.cn",)),
+    _compatible("zai", "https://api.z.ai/api/paas/v4"),
+    _compatible("nvidia", "https://integrate.api.nvidia.com/v1"),
+    _compatible("writer", "https://api.writer.com/v1", aliases={"/chat": "openai.chat"}),
+    _compatible("avian", "https://api.avian.io/v1"),
+    _compatible(
+        "huggingface",
+        "https://router.huggingface.co/v1",
+        key_env=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+    ),
+    _compatible("vercel", "https://ai-gateway.vercel.sh/v1", key_env=("AI_GATEWAY_API_KEY",)),
+    _compatible("heroku", "https://us.inference.heroku.com/v1", key_env=("HEROKU_INFERENCE_KEY",)),
+    _compatible("portkey", "https://api.portkey.ai/v1"),
+    _compatible("ollama", "http://localhost:11434/v1", keyless=True),
+    _compatible("vllm", "http://localhost:8000/v1", keyless=True),
+    _compatible("lmstudio", "http://localhost:1234/v1", keyless=True),
+    _compatible("llamacpp", "http://localhost:8080/v1", keyless=True),
+    _compatible("gpustack", "http://localhost:80/v1"),
+    # One host name an account: reachable live once the environment gives the URL.
+    _compatible(
+        "azure",
+        "",
+        dialects=("openai.chat", "openai.responses"),
+        key_env=("AZURE_OPENAI_API_KEY",),
+        url_env=("AZURE_OPENAI_ENDPOINT",),
+        auth="api-key",
+        hosts=("*.openai.azure.com", "*.services.ai.azure.com"),
+    ),
+    _compatible(
+        "databricks",
+        "",
+        key_env=("DATABRICKS_TOKEN",),
+        url_env=("DATABRICKS_BASE_URL",),
+        hosts=("*.azuredatabricks.net", "*.cloud.databricks.com"),
+    ),
+    _compatible("snowflake", "", hosts=("*.snowflakecomputing.com",)),
+    _compatible(
+        "cloudflare", "", key_env=("CLOUDFLARE_API_TOKEN",), hosts=("api.cloudflare.com",)
+    ),
+)
+"""Every provider known from the start; `Bridge(providers=[...])` adds rows."""

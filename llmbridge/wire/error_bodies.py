@@ -1,0 +1,65 @@
+"""Error answers in the two shapes that clients know.
+
+Source: the "Errors" pages of the Anthropic and OpenAI API references.
+"""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from llmbridge.errors import BridgeError, Kind
+
+ANTHROPIC_TYPES: Mapping[Kind, str] = MappingProxyType(
+    {
+        "invalid_request": "invalid_request_error",
+        "authentication": "authentication_error",
+        "permission": "permission_error",
+        "not_found": "not_found_error",
+        "too_large": "request_too_large",
+        "rate_limit": "rate_limit_error",
+        "overloaded": "overloaded_error",
+        "timeout": "timeout_error",
+        "api": "api_error",
+    }
+)
+
+OPENAI_TYPES: Mapping[Kind, str] = MappingProxyType(
+    {
+        "invalid_request": "invalid_request_error",
+        "authentication": "authentication_error",
+        "permission": "permission_error",
+        "not_found": "not_found_error",
+        "too_large": "invalid_request_error",
+        "rate_limit": "rate_limit_error",
+        "overloaded": "overloaded_error",
+        "timeout": "timeout_error",
+        "api": "server_error",
+    }
+)
+
+
+def anthropic_error(error: BridgeError) -> bytes:
+    """`{"type":"error","error":{"type","message"}}`."""
+    detail = {"type": ANTHROPIC_TYPES[error.kind], "message": error.message}
+    return dump({"type": "error", "error": detail})
+
+
+def openai_error(error: BridgeError) -> bytes:
+    """`{"error":{"message","type","param","code"}}`."""
+    code = type(error).__name__ if error.kind != "authentication" else "invalid_api_key"
+    detail = {
+        "message": error.message,
+        "type": OPENAI_TYPES[error.kind],
+        "param": None,
+        "code": code,
+    }
+    return dump({"error": detail})
+
+
+def dump(value: Any) -> bytes:
+    """Compact JSON as the providers write it; line separators escaped, which some SSE readers split at."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for separator, escape in (("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\x85", "\\u0085")):
+        text = text.replace(separator, escape)
+    return text.encode("utf-8", "surrogatepass")
