@@ -73,8 +73,8 @@ class Provider:
         return urlsplit(self.base_url).path.rstrip("/")
 
     def serves(self, host: str) -> bool:
-        """True when `host` is this provider's."""
-        own = urlsplit(self.base_url).hostname or ""
+        """True when `host` (with its port, if it names one) is this provider's."""
+        own = urlsplit(self.base_url).netloc.lower()
         return any(_host_matches(pattern, host) for pattern in (own, *self.hosts))
 
     def at(self, base_url: str) -> "Provider":
@@ -89,7 +89,7 @@ class Provider:
                 f"base URL of {self.name!r} is {base_url!r}: give http://HOST or https://HOST"
             )
         path = parts.path.rstrip("/") or self.prefix
-        hosts = (*self.hosts, urlsplit(self.base_url).hostname or "")
+        hosts = (*self.hosts, urlsplit(self.base_url).netloc.lower())
         return replace(self, base_url=f"{parts.scheme}://{parts.netloc}{path}", hosts=hosts)
 
     def configured(self, environ: Mapping[str, str]) -> "Provider":

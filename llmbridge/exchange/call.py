@@ -47,6 +47,16 @@ class Headers(Mapping[str, str]):
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as known when the request came in."""
+
+    frontend: str = "direct"
+    actor: str | None = None
+    client: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """An HTTP request; `url` is absolute."""
 
@@ -54,6 +64,7 @@ class Request:
     url: str
     headers: Headers = Headers()
     body: bytes = b""
+    caller: Caller = Caller()
 
     @property
     def path(self) -> str:
@@ -62,18 +73,8 @@ class Request:
 
     @property
     def host(self) -> str:
-        """Host name in lower case, without the port; empty where there is none."""
-        return urlsplit(self.url).hostname or ""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as known when the request came in."""
-
-    frontend: str = "direct"
-    actor: str | None = None
-    client: str | None = None
-    session_id: str | None = None
+        """`HOST` or `HOST:PORT` in lower case; empty where there is none."""
+        return urlsplit(self.url).netloc.rpartition("@")[2].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,6 @@ class Call:
     target: str
     model: str = ""
     streaming: bool = False
-    caller: Caller = Caller()
-
 
 class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.

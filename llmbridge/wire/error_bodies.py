@@ -62,4 +62,5 @@ def dump(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for separator, escape in (("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\x85", "\\u0085")):
         text = text.replace(separator, escape)
-    return text.encode("utf-8", "surrogatepass")
+    # A lone surrogate has no UTF-8; its JSON escape looks just like Python's.
+    return text.encode("utf-8", "backslashreplace")
