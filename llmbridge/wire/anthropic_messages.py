@@ -1,0 +1,450 @@
+"""Anthropic Messages: `POST /v1/messages`.
+
+Source: Anthropic API reference, "Messages" and "Streaming messages".
+
+Canon has no word for citations, server tools' results, compaction and containers: they are relayed and recorded as
+they are, and left out of a decoded message.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from llmbridge.canon.events import (
+    BlockDelta,
+    BlockEnd,
+    BlockStart,
+    Delta,
+    Event,
+    Fail,
+    Finish,
+    Start,
+)
+from llmbridge.canon.messages import (
+    Ask,
+    AssistantMessage,
+    Block,
+    JsonObject,
+    StopReason,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+)
+from llmbridge.errors import BridgeError
+from llmbridge.wire import anthropic_request
+from llmbridge.wire.dialect import Decoder, Encoder, Verdict
+from llmbridge.wire.error_bodies import anthropic_error, dump
+from llmbridge.wire.sse import SSE
+
+STOP_REASONS: Mapping[str, StopReason] = MappingProxyType(
+    {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "pause_turn": "stop",
+        "max_tokens": "length",
+        "model_context_window_exceeded": "length",
+        "tool_use": "tool_use",
+        "refusal": "content_filter",
+    }
+)
+
+_WORDS: Mapping[StopReason | None, str] = MappingProxyType(
+    {
+        "stop": "end_turn",
+        "length": "max_tokens",
+        "tool_use": "tool_use",
+        "content_filter": "refusal",
+        None: "end_turn",
+    }
+)
+
+_TOOL_BLOCKS = ("tool_use", "server_tool_use", "mcp_tool_use")
+
+
+class _Piece(msgspec.Struct):
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+    signature: str = ""
+    stop_reason: str | None = None
+
+
+class _Wire(msgspec.Struct):
+    """One event's data, typed where it is hot."""
+
+    type: str = ""
+    index: int = 0
+    delta: _Piece | None = None
+    content_block: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+
+
+class _Decoder:
+    """Wire events to deltas. Blocks that canon does not know keep their wire index to themselves."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, int] = {}
+        self._signatures: dict[int, str] = {}
+        self._blocks = 0
+        self._started = False
+        self._over = False
+        self._usage: dict[str, Any] = {}
+        self._stop: str | None = None
+
+    def feed(self, sse: SSE) -> Iterable[Delta]:
+        if self._over:
+            return ()
+        try:
+            wire = _decode_wire(sse.data)
+        except ValueError:
+            return ()
+        match wire.type:
+            case "content_block_delta":
+                return self._grow(wire.index, wire.delta or _Piece())
+            case "content_block_start":
+                return self._begin(wire.index, wire.content_block or {})
+            case "content_block_stop":
+                return self._end(wire.index)
+            case "message_start":
+                return self._start(wire.message or {})
+            case "message_delta":
+                self._add_usage(wire.usage)
+                self._stop = (wire.delta and wire.delta.stop_reason) or self._stop
+            case "message_stop":
+                self._over = True
+                return [*self._close_blocks(), _finish(self._stop, self._usage)]
+            case "error":
+                self._over = True
+                return [*self._close_blocks(), _fail(wire.error or {}, self._usage)]
+            case _:
+                pass
+        return ()
+
+    def close(self) -> Iterable[Delta]:
+        if self._over:
+            return ()
+        self._over = True
+        fail = Fail("truncated", "the stream stopped before message_stop", usage=self._known())
+        return [*self._close_blocks(), fail]
+
+    def _start(self, message: dict[str, Any]) -> Iterable[Delta]:
+        self._add_usage(message.get("usage"))
+        if self._started:
+            return ()
+        self._started = True
+        return [Start(_text(message.get("model")), _text(message.get("id")))]
+
+    def _begin(self, index: int, wire: dict[str, Any]) -> Iterable[Delta]:
+        block = _empty_block(wire)
+        if block is None:
+            return ()
+        place = self._open[index] = self._blocks
+        self._blocks += 1
+        started: list[Delta] = [BlockStart(place, block)]
+        if first := wire.get("text") or wire.get("thinking"):
+            started.append(BlockDelta(place, str(first)))
+        if signature := wire.get("signature") or wire.get("data"):
+            self._signatures[index] = str(signature)
+        if wire.get("input"):
+            started.append(BlockDelta(place, dump(wire["input"]).decode()))
+        return started
+
+    def _grow(self, index: int, piece: _Piece) -> Iterable[Delta]:
+        place = self._open.get(index)
+        if place is None:
+            return ()
+        if piece.type == "signature_delta":
+            self._signatures[index] = self._signatures.get(index, "") + piece.signature
+            return ()
+        text = piece.text or piece.partial_json or piece.thinking
+        return (BlockDelta(place, text),) if text else ()
+
+    def _end(self, index: int) -> Iterable[Delta]:
+        place = self._open.pop(index, None)
+        return () if place is None else (BlockEnd(place, self._signatures.pop(index, None)),)
+
+    def _close_blocks(self) -> list[Delta]:
+        return [delta for index in list(self._open) for delta in self._end(index)]
+
+    def _add_usage(self, usage: Any) -> None:
+        # message_delta restates message_start's numbers, sometimes with others: the last one counts.
+        if isinstance(usage, dict):
+            self._usage.update({key: value for key, value in usage.items() if value is not None})
+
+    def _known(self) -> Usage | None:
+        return decode_usage(self._usage) if self._usage else None
+
+
+class _Encoder:
+    """Canon events to wire events, in the order and with the names the API uses."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._model = ask.model
+        self._redacted: set[int] = set()
+
+    def feed(self, event: Event) -> Iterable[SSE]:
+        match event.delta:
+            case Start():
+                yield _sse({"type": "message_start", "message": self._head(event.partial)})
+            case BlockStart(index, Thinking(redacted=True)):
+                self._redacted.add(index)
+            case BlockStart(index, block):
+                yield _sse(
+                    {
+                        "type": "content_block_start",
+                        "index": index,
+                        "content_block": _encode_block(block),
+                    }
+                )
+            case BlockDelta(index, text):
+                yield _sse(
+                    {
+                        "type": "content_block_delta",
+                        "index": index,
+                        "delta": _encode_piece(event.type, text),
+                    }
+                )
+            case BlockEnd(index, signature):
+                yield from self._end(index, signature, event)
+            case Finish():
+                yield from _ending(event.partial)
+            case Fail():
+                yield _sse({"type": "error", "error": _encode_failure(event.delta)})
+
+    def _head(self, partial: AssistantMessage) -> JsonObject:
+        return {
+            "id": partial.response_id or "msg_llmbridge",
+            "type": "message",
+            "role": "assistant",
+            "model": partial.model or self._model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {"input_tokens": 0, "output_tokens": 0},
+        }
+
+    def _end(self, index: int, signature: str | None, event: Event) -> Iterator[SSE]:
+        if index in self._redacted:
+            # The data of a redacted block goes out with its start.
+            block = _encode_block(event.partial.content[index])
+            yield _sse({"type": "content_block_start", "index": index, "content_block": block})
+        elif signature and event.type == "thinking_end":
+            delta = {"type": "signature_delta", "signature": signature}
+            yield _sse({"type": "content_block_delta", "index": index, "delta": delta})
+        yield _sse({"type": "content_block_stop", "index": index})
+
+
+class AnthropicMessages:
+    """The dialect of `POST /v1/messages`."""
+
+    name = "anthropic.messages"
+    path = "/v1/messages"
+    markers = (b"message_stop", b'"error"')
+
+    def verdict(self, sse: SSE) -> Verdict | None:
+        """`message_stop` completes; an `error` event is the last one too."""
+        try:
+            kind = _decode_wire(sse.data).type
+        except ValueError:
+            return None
+        return {"message_stop": "completed", "error": "error"}.get(kind)  # type: ignore[return-value]  # the values are verdicts
+
+    def streaming(self, body: JsonObject) -> bool:
+        """True with `"stream": true`."""
+        return body.get("stream") is True
+
+    def decode_request(self, body: JsonObject) -> Ask:
+        """The request in canon."""
+        return anthropic_request.decode(body)
+
+    def encode_request(self, ask: Ask) -> JsonObject:
+        """The request body; `max_tokens` is 4096 where the options do not say."""
+        return anthropic_request.encode(ask)
+
+    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+        """A message object, or an error object."""
+        value = msgspec.json.decode(body)
+        if not isinstance(value, dict):
+            raise ValueError("the answer is not a JSON object")
+        return _decode_message(value)
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder."""
+        return _Decoder()
+
+    def encode_reply(self, message: AssistantMessage) -> bytes:
+        """A message object; an error object when the message failed."""
+        if message.error is not None or message.error_type is not None:
+            failure = Fail(message.error_type, message.error)
+            return dump({"type": "error", "error": _encode_failure(failure)})
+        return dump(
+            {
+                "id": message.response_id or "msg_llmbridge",
+                "type": "message",
+                "role": "assistant",
+                "model": message.model or "",
+                "content": [_encode_whole(block) for block in message.content],
+                "stop_reason": message.stop or _WORDS.get(message.stop_reason, "end_turn"),
+                "stop_sequence": None,
+                "usage": encode_usage(message.usage),
+            }
+        )
+
+    def encoder(self, ask: Ask) -> Encoder:
+        """A fresh encoder."""
+        return _Encoder(ask)
+
+    def encode_error(self, error: BridgeError) -> bytes:
+        """Anthropic's error object."""
+        return anthropic_error(error)
+
+    def encode_error_event(self, error: BridgeError) -> SSE:
+        """`event: error`."""
+        return SSE("error", anthropic_error(error).decode())
+
+
+def _decode_message(value: dict[str, Any]) -> Iterator[Delta]:
+    usage = value.get("usage")
+    if value.get("type") == "error" or isinstance(value.get("error"), dict):
+        yield _fail(value.get("error") or {}, {})
+        return
+    if not isinstance(value.get("content"), list):
+        raise ValueError("the answer has no 'content' list")
+    yield Start(_text(value.get("model")), _text(value.get("id")))
+    # A block is a stream of one piece: the stream decoder reads it.
+    blocks = _Decoder()
+    for index, block in enumerate(value["content"]):
+        if isinstance(block, dict):
+            yield from blocks._begin(index, block)  # noqa: SLF001
+            yield from blocks._end(index)  # noqa: SLF001
+    yield _finish(_text(value.get("stop_reason")), usage if isinstance(usage, dict) else {})
+
+
+def _empty_block(wire: dict[str, Any]) -> Block | None:
+    match wire.get("type"):
+        case "text":
+            return Text()
+        case "thinking":
+            return Thinking()
+        case "redacted_thinking":
+            return Thinking(redacted=True)
+        case str(kind) if kind in _TOOL_BLOCKS:
+            server = kind != "tool_use"
+            return ToolCall(str(wire.get("id", "")), str(wire.get("name", "")), server=server)
+        case _:
+            return None
+
+
+def _finish(stop: str | None, usage: dict[str, Any]) -> Finish:
+    reason = STOP_REASONS.get(stop, "stop") if stop else None
+    return Finish(reason, stop, decode_usage(usage) if usage else None)
+
+
+def _fail(error: Any, usage: dict[str, Any]) -> Fail:
+    detail = error if isinstance(error, dict) else {"message": str(error)}
+    return Fail(
+        _text(detail.get("type")),
+        str(detail.get("message", "")),
+        usage=decode_usage(usage) if usage else None,
+    )
+
+
+def decode_usage(raw: dict[str, Any]) -> Usage:
+    """Anthropic counts cached input apart from `input_tokens`, thinking inside `output_tokens`."""
+    counts = {key: value for key, value in raw.items() if isinstance(value, int)}
+    details = raw.get("output_tokens_details")
+    reasoning = details.get("thinking_tokens") if isinstance(details, dict) else None
+    parts = (
+        counts.get("input_tokens"),
+        counts.get("cache_read_input_tokens"),
+        counts.get("cache_creation_input_tokens"),
+        counts.get("output_tokens"),
+    )
+    total = sum(part or 0 for part in parts)
+    return Usage(*parts, reasoning, total, raw)
+
+
+def encode_usage(usage: Usage | None) -> JsonObject:
+    """The usage object; what is not known is left out, but for the two that the API always sends."""
+    known = usage or Usage()
+    optional = {
+        "cache_read_input_tokens": known.cache_read_tokens,
+        "cache_creation_input_tokens": known.cache_write_tokens,
+    }
+    wire: dict[str, Any] = {
+        "input_tokens": known.input_tokens or 0,
+        **{key: value for key, value in optional.items() if value is not None},
+        "output_tokens": known.output_tokens or 0,
+    }
+    if known.reasoning_tokens is not None:
+        wire["output_tokens_details"] = {"thinking_tokens": known.reasoning_tokens}
+    return wire
+
+
+def _encode_block(block: Block) -> JsonObject:
+    """A block as `content_block_start` shows it: still empty, but for redacted thinking."""
+    match block:
+        case Text():
+            return {"type": "text", "text": ""}
+        case Thinking(redacted=True):
+            return {"type": "redacted_thinking", "data": block.signature or ""}
+        case Thinking():
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        case ToolCall():
+            kind = "server_tool_use" if block.server else "tool_use"
+            return {"type": kind, "id": block.id, "name": block.name, "input": {}}
+
+
+def _encode_whole(block: Block) -> JsonObject:
+    whole = dict(_encode_block(block))
+    match block:
+        case Text():
+            whole["text"] = block.text
+        case Thinking(redacted=False):
+            whole |= {"thinking": block.text, "signature": block.signature or ""}
+        case ToolCall():
+            whole["input"] = block.arguments
+        case _:
+            pass
+    return whole
+
+
+def _encode_piece(event_type: str, text: str) -> JsonObject:
+    match event_type:
+        case "thinking_delta":
+            return {"type": "thinking_delta", "thinking": text}
+        case "tool_call_delta":
+            return {"type": "input_json_delta", "partial_json": text}
+        case _:
+            return {"type": "text_delta", "text": text}
+
+
+def _encode_failure(failure: Fail) -> JsonObject:
+    return {"type": failure.error_type or "api_error", "message": failure.error or ""}
+
+
+def _ending(message: AssistantMessage) -> Iterator[SSE]:
+    stop = message.stop or _WORDS.get(message.stop_reason, "end_turn")
+    delta = {"stop_reason": stop, "stop_sequence": None}
+    yield _sse({"type": "message_delta", "delta": delta, "usage": encode_usage(message.usage)})
+    yield _sse({"type": "message_stop"})
+
+
+def _sse(value: dict[str, Any]) -> SSE:
+    return SSE(value["type"], dump(value).decode())
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+ANTHROPIC_MESSAGES = AnthropicMessages()
