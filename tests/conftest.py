@@ -1,0 +1,78 @@
+"""What every test stands on: no network but loopback, repeatable Hypothesis runs, asyncio alone."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.shared import NO_SHARED, SHARED
+
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+class NetworkBlocked(RuntimeError):
+    """A test reached for a host beyond loopback. Not an OSError, which clients take for bad weather."""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder beside the checkout, or a skip that says what is missing."""
+    if SHARED is None:
+        pytest.skip(NO_SHARED)
+    return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Refuse names and connections beyond loopback in this process; children are not covered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", _guarded_lookup(socket.getaddrinfo))
+        for method in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, method, _guarded_connect(getattr(socket.socket, method)))
+        yield
+
+
+def _guarded_lookup(lookup: Callable[..., Any]) -> Callable[..., Any]:
+    def getaddrinfo(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+        _refuse_beyond_loopback(host)
+        return lookup(host, *args, **kwargs)
+
+    return getaddrinfo
+
+
+def _guarded_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _refuse_beyond_loopback(address[0])
+        return connect(self, address)
+
+    return guarded
+
+
+def _refuse_beyond_loopback(host: str | bytes | None) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if not name or name == "localhost" or _is_this_machine(name):
+        return
+    raise NetworkBlocked(
+        f"tests may not reach {name!r}: serve it on 127.0.0.1 or replay a recording"
+    )
+
+
+def _is_this_machine(name: str) -> bool:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
