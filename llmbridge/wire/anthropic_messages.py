@@ -37,6 +37,7 @@ from llmbridge.errors import BridgeError
 from llmbridge.wire import anthropic_request
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import anthropic_error, dump
+from llmbridge.wire.fast_json import loads, typed
 from llmbridge.wire.sse import SSE
 
 STOP_REASONS: Mapping[str, StopReason] = MappingProxyType(
@@ -85,7 +86,7 @@ class _Wire(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_wire = typed(_Wire)
 
 
 class _Decoder:
@@ -272,7 +273,7 @@ class AnthropicMessages:
 
     def decode_reply(self, body: bytes) -> Iterable[Delta]:
         """A message object, or an error object."""
-        value = msgspec.json.decode(body)
+        value = loads(body)
         if not isinstance(value, dict):
             raise ValueError("the answer is not a JSON object")
         return _decode_message(value)

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from llmbridge.canon.events import Delta, Event, Fail, Finish, Start
 from llmbridge.canon.messages import Ask, AssistantMessage, JsonObject, Usage
 from llmbridge.errors import BridgeError
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import anthropic_error, openai_error
+from llmbridge.wire.fast_json import loads
 from llmbridge.wire.sse import SSE
 
 
@@ -26,7 +25,7 @@ class _Decoder:
 
     def feed(self, sse: SSE) -> Iterable[Delta]:
         try:
-            value = msgspec.json.decode(sse.data)
+            value = loads(sse.data)
         except ValueError:
             return ()
         self._seen.update(_facts(value))
@@ -77,8 +76,7 @@ class Opaque:
         return {**body, "stream": True} if ask.streaming else body
 
     def decode_reply(self, body: bytes) -> Iterable[Delta]:
-        value = msgspec.json.decode(body)
-        return _deltas(_facts(value))
+        return _deltas(_facts(loads(body)))
 
     def decoder(self) -> Decoder:
         return _Decoder()
