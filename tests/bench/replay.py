@@ -1,0 +1,144 @@
+"""A recording as a fake provider: over the loopback, and in process."""
+
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import httpx2
+import vcr
+
+from llmbridge import Bridge, Replay
+from tests.bench.programs import Load, fake_provider, interleaved, python_server
+from tests.bench.sessions import (
+    Exchange,
+    anthropic_events,
+    anthropic_json,
+    chat_exchange,
+    write_cassette,
+)
+from tests.bench.table import Plan, Table
+
+REFERENCE = "uvicorn, canned"
+
+LOADS = {
+    "json": Load("bench", streaming=False),
+    "short": Load("bench-200-0-16", events=205),
+    "long": Load("bench-50000-0-16", events=50_005, connections=1),
+}
+
+URL = "https://api.anthropic.com/v1/messages"
+
+
+def recorded(load: Load) -> Exchange:
+    """What the fake provider would have answered to this load."""
+    if not load.streaming:
+        return Exchange(URL, load.body, "application/json", anthropic_json())
+    body = b"".join(anthropic_events(load.events - 5))
+    return Exchange(URL, load.body, "text/event-stream; charset=utf-8", body)
+
+
+def replay(plan: Plan) -> Table:
+    """A cassette that is served at full speed, beside a server that knows its bytes by heart."""
+    exchanges = {load.model: recorded(load) for load in LOADS.values()}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        path = write_cassette(Path(folder) / "session.yaml", exchanges.values())
+        canned = Path(folder) / "canned.json"
+        canned.write_text(
+            json.dumps({m: [e.content_type, e.body.decode()] for m, e in exchanges.items()})
+        )
+        servers = [
+            stack.enter_context(fake_provider()),
+            stack.enter_context(python_server(REFERENCE, "reference", "canned", str(canned))),
+            stack.enter_context(python_server("llmbridge", "served", "replay", str(path))),
+        ]
+        seen = interleaved(servers, LOADS, plan.seconds, plan.rounds)
+    figures = {
+        name: {
+            "CPU us/request": by["json"]["cpu_us_request"],
+            "CPU us/event": by["short"]["cpu_us_event"],
+            "CPU us/event, 50,000 events": by["long"]["cpu_us_event"],
+            "requests/s": by["json"]["req_s"],
+            "events/s": by["short"]["events_s"],
+            "events/s, 50,000 events": by["long"]["events_s"],
+            "first byte of 50,000 events, us": by["long"]["ttfb_us_p50"],
+        }
+        for name, by in seen.items()
+    }
+    note = "32 clients, replies of 200 events unless said; direct: a fake provider in C"
+    return Table("Replay", figures, baseline=REFERENCE, note=note)
+
+
+RECORDINGS = 1000
+DELTAS = 12
+Ask = Callable[[Exchange], bytes]
+
+
+def inprocess(plan: Plan) -> Table:
+    """A thousand recordings asked one by one through a client's transport: no socket."""
+    exchanges = [chat_exchange(i, DELTAS) for i in range(RECORDINGS)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_cassette(Path(folder) / "session.yaml", exchanges)
+        seen: dict[str, list[tuple[float, float]]]
+        seen = {"MockTransport": [], "llmbridge": [], "vcrpy": []}
+        for _ in range(plan.rounds):
+            seen["MockTransport"].append(with_mock(exchanges))
+            seen["llmbridge"].append(with_bridge(path, exchanges))
+            # It looks through the whole cassette for each request.
+            seen["vcrpy"].append(with_vcr(path, exchanges[::50]))
+    figures = {
+        name: {
+            "CPU us/request": statistics.median(request for _, request in runs),
+            "CPU ms to open": statistics.median(opened for opened, _ in runs),
+        }
+        for name, runs in seen.items()
+    }
+    note = f"{RECORDINGS:,} recordings, {DELTAS + 3} events each"
+    return Table("Replay in process", figures, baseline="MockTransport", note=note)
+
+
+def through(
+    client: httpx.Client | httpx2.Client, opened: float, exchanges: Sequence[Exchange]
+) -> tuple[float, float]:
+    """CPU ms spent since `opened` before the first request, and CPU us of each request."""
+    began = time.process_time()
+    for exchange in exchanges:
+        headers = {"content-type": "application/json"}
+        with client.stream(
+            "POST", exchange.url, content=exchange.request, headers=headers
+        ) as reply:
+            if reply.read() != exchange.body:
+                raise ValueError(f"the answer to {exchange.request} is not the recorded one")
+    return 1e3 * (began - opened), 1e6 * (time.process_time() - began) / len(exchanges)
+
+
+def with_mock(exchanges: Sequence[Exchange]) -> tuple[float, float]:
+    opened = time.process_time()
+    answers = {exchange.request.encode(): exchange for exchange in exchanges}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        exchange = answers[request.content]
+        return httpx2.Response(
+            200, headers={"content-type": exchange.content_type}, content=exchange.body
+        )
+
+    with httpx2.Client(transport=httpx2.MockTransport(answer)) as client:
+        return through(client, opened, exchanges)
+
+
+def with_bridge(path: Path, exchanges: Sequence[Exchange]) -> tuple[float, float]:
+    opened = time.process_time()
+    bridge = Bridge(Replay(path, speed=0))
+    with contextlib.closing(bridge), httpx2.Client(transport=bridge.transport()) as client:
+        return through(client, opened, exchanges)
+
+
+def with_vcr(path: Path, exchanges: Sequence[Exchange]) -> tuple[float, float]:
+    opened = time.process_time()
+    recorder = vcr.VCR(record_mode="none", match_on=["method", "uri", "body"])
+    with recorder.use_cassette(str(path)), httpx.Client() as client:
+        return through(client, opened, exchanges)

@@ -1,0 +1,27 @@
+"""llmbridge as a user would serve it, in a process of its own.
+
+python -m tests.bench.served relay http://127.0.0.1:PORT
+python -m tests.bench.served replay CASSETTE
+"""
+
+import sys
+from urllib.parse import urlsplit
+
+from llmbridge import Bridge, Replay
+
+
+def bridge_of(kind: str, source: str) -> Bridge:
+    if kind == "replay":
+        return Bridge(Replay(source, speed=0))
+    return Bridge(base_urls={"anthropic": source, "openai": source})
+
+
+def main() -> None:
+    with bridge_of(*sys.argv[1:]).serve(port=0, token=None) as server:
+        sys.stdout.write(f"{urlsplit(server.url).port}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
