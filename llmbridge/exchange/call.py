@@ -89,13 +89,25 @@ class Call:
     model: str = ""
     streaming: bool = False
 
+
 class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
-    `end` is None while bytes may still come. `verbatim` says that the bytes are a recording: nothing may be added.
+    `end` is None while bytes may still come. `replayed` says that the bytes are a recording: nothing may be added.
+    `farewell` gives the bytes that may end the stream here with an error, none inside an event.
     """
 
-    __slots__ = ("_chunks", "_on_end", "_source", "end", "error", "headers", "status", "verbatim")
+    __slots__ = (
+        "_chunks",
+        "_on_end",
+        "_source",
+        "end",
+        "error",
+        "farewell",
+        "headers",
+        "replayed",
+        "status",
+    )
 
     def __init__(
         self,
@@ -105,13 +117,14 @@ class Reply:
         *,
         source: "Reply | None" = None,
         on_end: Callable[["Reply"], None] | None = None,
-        verbatim: bool = False,
+        replayed: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
         self.end: End | None = None
         self.error: BridgeError | None = None
-        self.verbatim = verbatim or (source is not None and source.verbatim)
+        self.replayed = replayed or (source is not None and source.replayed)
+        self.farewell = source.farewell if source is not None else no_farewell
         self._chunks = chunks
         self._source = source
         self._on_end = on_end
@@ -159,6 +172,11 @@ class Reply:
 Handle = Callable[[Request], Awaitable[Reply]]
 Handler = Callable[[Call], Awaitable[Reply]]
 Interceptor = Callable[[Call, Handler], Awaitable[Reply]]
+
+
+def no_farewell(error: BridgeError) -> bytes:
+    """Nothing may be added to these bytes."""
+    return b""
 
 
 async def once(body: bytes) -> AsyncIterator[bytes]:

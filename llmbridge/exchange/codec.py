@@ -15,13 +15,14 @@ _FIELDS = (b"data:", b"event:", b":", b"id:", b"retry:")
 
 
 def is_event_stream(status: int, headers: Headers, first: bytes) -> bool:
-    """True for server-sent events, also where the label is wrong or missing.
+    """True for server-sent events, judged by the label and the first bytes.
 
-    Real recordings label streams `application/json` or not at all, and errors `text/event-stream`.
+    Real recordings label streams `application/json` or not at all, and plain JSON errors `text/event-stream`.
     """
-    if first:
-        return first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n").startswith(_FIELDS)
-    return status < 400 and "text/event-stream" in headers.get("content-type", "")
+    start = first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n ")
+    if status < 400 and "text/event-stream" in headers.get("content-type", ""):
+        return not start.startswith((b"{", b"["))
+    return start.startswith(_FIELDS)
 
 
 class ReplyDecoder:

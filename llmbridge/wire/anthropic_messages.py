@@ -249,6 +249,7 @@ class AnthropicMessages:
 
     name = "anthropic.messages"
     path = "/v1/messages"
+    terminated = True
     markers = (b"message_stop", b'"error"')
 
     def verdict(self, sse: SSE) -> Verdict | None:

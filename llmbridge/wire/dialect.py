@@ -81,6 +81,11 @@ class Dialect(ClientDialect, Protocol):
         """Byte strings of which an event with a verdict holds at least one; cheap to look for."""
         ...
 
+    @property
+    def terminated(self) -> bool:
+        """True when a whole stream always brings a verdict; without one it was cut."""
+        ...
+
     def verdict(self, sse: SSE) -> Verdict | None:
         """What this event says about the end of its stream."""
         ...

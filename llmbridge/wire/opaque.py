@@ -54,6 +54,10 @@ class Opaque:
     def markers(self) -> tuple[bytes, ...]:
         return (b"[DONE]", b'"error"')
 
+    @property
+    def terminated(self) -> bool:
+        return False
+
     def verdict(self, sse: SSE) -> Verdict | None:
         if sse.data == "[DONE]":
             return "completed"

@@ -317,6 +317,7 @@ class OpenAIChat:
 
     name = "openai.chat"
     path = "/v1/chat/completions"
+    terminated = True
     markers = (b"[DONE]", b'"error"', b"event: error", b'"finish_reason":"', b'"finish_reason": "')
 
     def verdict(self, sse: SSE) -> Verdict | None:
