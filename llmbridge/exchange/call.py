@@ -94,7 +94,8 @@ class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
     `end` is None while bytes may still come. `replayed` says that the bytes are a recording: nothing may be added.
-    `farewell` gives the bytes that may end the stream here with an error, none inside an event.
+    `farewell` gives the bytes that may end the stream here with an error, none inside an event. `settled` is the end once
+    it is certain, although bytes may still come: a client that leaves after the last event has missed nothing.
     """
 
     __slots__ = (
@@ -106,6 +107,7 @@ class Reply:
         "farewell",
         "headers",
         "replayed",
+        "settled",
         "status",
     )
 
@@ -123,6 +125,7 @@ class Reply:
         self.headers = headers
         self.end: End | None = None
         self.error: BridgeError | None = None
+        self.settled: End | None = None
         self.replayed = replayed or (source is not None and source.replayed)
         self.farewell = source.farewell if source is not None else no_farewell
         self._chunks = chunks
@@ -144,29 +147,36 @@ class Reply:
         try:
             return await self._chunks.__anext__()
         except StopAsyncIteration:
-            self._finish(self._source.end if self._source else None)
+            self._finish("completed" if self.status < 400 else "upstream_error")
             raise
         except BridgeError as error:
             self.error = error
             self._finish(error.end)
             raise
+        except Exception:
+            self._finish("interrupted")
+            raise
 
     async def aclose(self, end: End = "client_gone") -> None:
         """Stop here. The reason travels down to the upstream; a reply that has ended keeps its own."""
-        self._finish(end)
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()
-        if self._source is not None:
-            await self._source.aclose(end)
+        try:
+            close = getattr(self._chunks, "aclose", None)
+            if close is not None:
+                await close()
+            if self._source is not None:
+                await self._source.aclose(end)
+        finally:
+            self._finish(end)
 
-    def _finish(self, end: End | None) -> None:
-        if self.end is None:
-            self.end = end or ("completed" if self.status < 400 else "upstream_error")
-            if self._source is not None and self.error is None:
-                self.error = self._source.error
-            if self._on_end is not None:
-                self._on_end(self)
+    def _finish(self, end: End) -> None:
+        if self.end is not None:
+            return
+        source = self._source
+        self.end = self.settled or (source and source.end) or end
+        if source is not None and self.error is None:
+            self.error = source.error
+        if self._on_end is not None:
+            self._on_end(self)
 
 
 Handle = Callable[[Request], Awaitable[Reply]]

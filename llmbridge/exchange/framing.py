@@ -1,0 +1,111 @@
+"""Where a stream ends: nothing after its terminal event, and no cut stream passes for a whole one.
+
+Innermost interceptor, so that the recorder keeps what the upstream sent and learns how that ended.
+"""
+
+import re
+from collections.abc import AsyncIterator
+
+import anyio
+
+from llmbridge.errors import BridgeError, StreamTruncated
+from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.codec import is_event_stream
+from llmbridge.wire.dialect import Dialect, Verdict
+from llmbridge.wire.sse import SSE, Framer, encode_sse
+
+GRACE_S = 0.1
+"""How long a finished stream may take to close, or to add the `[DONE]` that some hosts send out of place."""
+
+_MAY_FOLLOW = re.compile(rb"(\s|:[^\r\n]*[\r\n]|data: ?\[DONE\])*")
+
+
+async def frame(call: Call, forward: Handler) -> Reply:
+    """Watch the borders of the events that pass."""
+    reply = await forward(call)
+    if reply.status >= 400:
+        return reply
+    watch = _Watch(call.dialect)
+    watch.framed = reply.through(watch.chunks)
+    if not reply.replayed:
+        watch.framed.farewell = watch.farewell
+    return watch.framed
+
+
+class _Watch:
+    """Follows one stream."""
+
+    framed: Reply
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._verdict: Verdict | None = None
+        self._framer = Framer(self._is_last, dialect.markers)
+        self._is_stream = False
+
+    def _is_last(self, sse: SSE) -> bool:
+        verdict = self._dialect.verdict(sse)
+        self._verdict = verdict or self._verdict
+        return verdict in ("completed", "error")
+
+    def farewell(self, error: BridgeError) -> bytes:
+        """The error event that may end the stream here; nothing inside an event or a block."""
+        if not self._is_stream or not self._framer.at_border or self._framer.terminated:
+            return b""
+        return encode_sse(self._dialect.encode_error_event(error))
+
+    async def chunks(self, source: Reply) -> AsyncIterator[bytes]:
+        """The bytes of `source`, up to its terminal event."""
+        first = True
+        async for chunk in source:
+            if first:
+                first = False
+                self._is_stream = is_event_stream(source.status, source.headers, chunk)
+            if not self._is_stream:
+                yield chunk
+                continue
+            end = self._framer.feed(chunk)
+            if end is None:
+                yield chunk
+                continue
+            if _MAY_FOLLOW.fullmatch(chunk, end):
+                end = len(chunk)
+            self._judge(source)
+            yield chunk[:end]
+            async for late in _after(source):
+                yield late
+            return
+        self._judge(source)
+
+    def _judge(self, source: Reply) -> None:
+        """Settle how the stream ends, as soon as that is certain."""
+        whole = self._framer.terminated or self._framer.close()
+        if self._verdict == "error":
+            self.framed.settled = "upstream_error"
+        elif whole:
+            self.framed.settled = "completed"
+        elif self._is_stream and self._dialect.terminated:
+            if self._verdict == "finished" and self._framer.at_border:
+                return
+            cut = StreamTruncated("the provider's stream stopped before its last event")
+            if not source.replayed:
+                raise cut
+            self.framed.settled, self.framed.error = cut.end, cut
+
+
+async def _after(source: Reply) -> AsyncIterator[bytes]:
+    """What may still come after the terminal event; anything else ends the upstream."""
+    while True:
+        chunk = b""
+        with anyio.move_on_after(GRACE_S):
+            try:
+                chunk = await anext(source, b"")
+            except BridgeError:
+                # All that counts has come.
+                return
+            if not chunk:
+                return
+        if not chunk or not _MAY_FOLLOW.fullmatch(chunk):
+            await source.aclose("completed")
+            return
+        yield chunk

@@ -1,0 +1,148 @@
+"""One request from door to door: its start recorded, routed, answered, its end recorded. Errors become answers here."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from uuid import uuid4
+
+from llmbridge.errors import BridgeError, End, StoreUnavailable
+from llmbridge.exchange.call import Handler, Headers, Reply, Request, once
+from llmbridge.exchange.record import Interception, Store
+from llmbridge.exchange.recorder import Clock, utc_now
+from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.routing import Destination, Router
+from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
+from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.opaque import OPAQUE
+
+_log = logging.getLogger("llmbridge")
+
+
+def new_id() -> str:
+    """A random id."""
+    return uuid4().hex
+
+
+class Intake:
+    """The `Handle` that every frontend holds. `inflight` are the interceptions under way, by id."""
+
+    def __init__(
+        self,
+        router: Router,
+        handler: Handler,
+        store: Store,
+        redactor: Redactor,
+        clock: Clock = utc_now,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        self.inflight: dict[str, Interception] = {}
+        self._router = router
+        self._handler = handler
+        self._store = store
+        self._redactor = redactor
+        self._clock = clock
+        self._ids = ids
+
+    async def __call__(self, request: Request) -> Reply:
+        """The reply; what goes wrong on the way is a reply too, in the client's dialect."""
+        where = self._router.destination(request)
+        opened = self._open(request, where)
+        try:
+            await self._begin(opened)
+        except StoreUnavailable as error:
+            return error_reply(shape(request, where), error)
+        self.inflight[opened.id] = opened
+        try:
+            reply = await self._answer(request, where, opened)
+        except BaseException:
+            self._close(opened, "client_gone", None)
+            raise
+        return reply.through(_last_words, lambda ended: self._end(opened, ended))
+
+    async def _answer(self, request: Request, where: Destination, opened: Interception) -> Reply:
+        try:
+            call = self._router.call(request, where, opened.id)
+            self.inflight[opened.id] = replace(
+                opened,
+                provider=call.provider.name,
+                model=call.model or None,
+                streaming=call.streaming,
+            )
+            return await self._handler(call)
+        except BridgeError as error:
+            return error_reply(shape(request, where), error)
+        except Exception:
+            # The border: whatever an interceptor raises, the client gets an answer.
+            _log.exception("call %s failed", opened.id)
+            return error_reply(
+                shape(request, where), BridgeError("the bridge failed; its log says why")
+            )
+
+    def _open(self, request: Request, where: Destination) -> Interception:
+        caller = request.caller
+        return Interception(
+            id=self._ids(),
+            started_at=self._clock(),
+            request=self._redactor.request(request)[0],
+            frontend=caller.frontend,
+            actor=caller.actor,
+            client=caller.client,
+            session_id=caller.session_id,
+            provider=where.provider.name,
+            dialect=where.dialect.name,
+        )
+
+    async def _begin(self, opened: Interception) -> None:
+        try:
+            await self._store.begin(opened)
+        except Exception as error:
+            _log.exception("the store refused the start of call %s", opened.id)
+            raise StoreUnavailable("the call could not be recorded, so it was not made") from error
+
+    def _end(self, opened: Interception, reply: Reply) -> None:
+        self._close(opened, reply.end or "interrupted", reply)
+
+    def _close(self, opened: Interception, end: End, reply: Reply | None) -> None:
+        known = self.inflight.pop(opened.id, opened)
+        error = reply.error if reply else None
+        self._store.end(
+            replace(
+                known,
+                ended_at=self._clock(),
+                status=reply.status if reply else None,
+                end=end,
+                error_type=error.kind if error else None,
+                error=self._redactor.text(error.message) if error else None,
+                replayed=reply.replayed if reply else False,
+            )
+        )
+
+
+def shape(request: Request, where: Destination) -> Dialect:
+    """The dialect whose error shape this client knows."""
+    if where.dialect is OPAQUE and "anthropic-version" in request.headers:
+        return ANTHROPIC_MESSAGES
+    return where.dialect
+
+
+def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
+    """An error as a whole answer. SDKs are told not to try again what cannot succeed."""
+    body = dialect.encode_error(error)
+    fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    if error.status < 500:
+        fields.append(("x-should-retry", "false"))
+    reply = Reply(error.status, Headers(fields), once(body))
+    reply.settled, reply.error = error.end, error
+    return reply
+
+
+async def _last_words(source: Reply) -> AsyncIterator[bytes]:
+    """The reply's bytes; a failure at an event border ends them with the dialect's error event."""
+    try:
+        async for chunk in source:
+            yield chunk
+    except BridgeError as error:
+        farewell = source.farewell(error)
+        if not farewell:
+            raise
+        yield farewell

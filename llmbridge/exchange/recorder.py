@@ -1,0 +1,65 @@
+"""Keep a copy of what passes: one record for each exchange with an upstream."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from time import monotonic as system_monotonic
+
+from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.record import Chunk, Record, Store
+from llmbridge.exchange.redact import Redactor
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time of day in UTC."""
+    return datetime.now(UTC)
+
+
+class Recorder:
+    """An interceptor that gives the store a `Record` when a reply ends, however it ends."""
+
+    def __init__(
+        self,
+        store: Store,
+        redactor: Redactor,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = system_monotonic,
+    ) -> None:
+        self._store = store
+        self._redactor = redactor
+        self._clock = clock
+        self._monotonic = monotonic
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        """Forward the call and note each chunk as it goes by."""
+        started_at, start = self._clock(), self._monotonic()
+        chunks: list[Chunk] = []
+        reply = await forward(call)
+        head_s = self._monotonic() - start
+
+        async def tee(source: Reply) -> AsyncIterator[bytes]:
+            async for chunk in source:
+                chunks.append((self._monotonic() - start, chunk))
+                yield chunk
+
+        def keep(ended: Reply) -> None:
+            record = Record(
+                interception_id=call.id,
+                provider=call.provider.name,
+                dialect=call.dialect.name,
+                request=call.request,
+                status=ended.status,
+                headers=ended.headers,
+                chunks=tuple(chunks),
+                started_at=started_at,
+                model=call.model or None,
+                head_s=head_s,
+                duration_s=self._monotonic() - start,
+                end=ended.end or "interrupted",
+                error=ended.error.message if ended.error else None,
+                replayed=ended.replayed,
+            )
+            self._store.add(self._redactor.record(record))
+
+        return reply.through(tee, keep)

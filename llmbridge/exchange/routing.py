@@ -1,0 +1,201 @@
+"""Which provider and dialect a request is meant for, from its host, its path and its body, in this order."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from llmbridge.canon.strict_json import loads_strict
+from llmbridge.errors import ConfigurationError, NotFound, RequestError
+from llmbridge.exchange.call import Call, Request
+from llmbridge.providers import DIALECTS, PROVIDERS, Provider
+from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
+from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.error_bodies import dump
+from llmbridge.wire.fast_json import typed
+from llmbridge.wire.opaque import COUNT_TOKENS, OPAQUE, OPENAI_MODELS
+
+_POSTS: tuple[tuple[str, str], ...] = (
+    ("/messages/count_tokens", "anthropic.count_tokens"),
+    ("/messages", "anthropic.messages"),
+    ("/chat/completions", "openai.chat"),
+    ("/responses", "openai.responses"),
+    ("/completions", "openai.completions"),
+    ("/embeddings", "openai.embeddings"),
+    ("/rerank", "rerank"),
+)
+_MODELS = re.compile(r"/models(/.+)?$")
+_VERSION = re.compile(r"^/v\d+(?=/)")
+_LOCAL = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$|^[^.:]*(:\d+)?$")
+
+
+class _Peek(msgspec.Struct):
+    """The two keys that routing needs; their types are the client's affair."""
+
+    model: Any = None
+    stream: Any = None
+
+
+_peek = typed(_Peek)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request is meant to go; `target` is the path and query below the provider's base URL.
+
+    `bare` requests name no provider, neither by host nor by path. `named` is the provider they name in vain.
+    """
+
+    provider: Provider
+    dialect: Dialect
+    target: str
+    bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What a recorded request was, in names."""
+
+    provider: str
+    dialect: str
+    model: str | None
+    streaming: bool
+
+
+class Router:
+    """Finds destinations among these providers; `routes` sends bare requests elsewhere by model, first glob wins.
+
+    Raises:
+        ConfigurationError: a route leads to a provider that is not there.
+    """
+
+    def __init__(
+        self, providers: Iterable[Provider] = PROVIDERS, routes: Mapping[str, str] | None = None
+    ) -> None:
+        self.providers = {provider.name: provider for provider in providers}
+        self._routes = dict(routes or {})
+        for pattern, destination in self._routes.items():
+            self._provider(destination.partition("/")[0], f"the route {pattern!r}")
+
+    def destination(self, request: Request) -> Destination:
+        """Provider, dialect and target. Never raises: what nobody serves is `opaque`, of an unknown provider."""
+        parts = urlsplit(request.url)
+        path = "/" + parts.path.lstrip("/")
+        query = f"?{parts.query}" if parts.query else ""
+        provider, rest, bare = self._find(request, path)
+        target = _below(provider, rest)
+        dialect = _dialect(request.method, target, provider)
+        return Destination(provider, dialect, target + query, bare)
+
+    def call(self, request: Request, where: Destination, call_id: str) -> Call:
+        """The call to make.
+
+        Raises:
+            NotFound: no provider or route of this name.
+            RequestError: the body is not JSON.
+        """
+        if request.caller.frontend == "server" and where.dialect is OPAQUE:
+            raise NotFound(f"no route {request.method} {request.path!r}: {self._known_routes()}")
+        peek = _read(request, where.dialect)
+        model = peek.model if isinstance(peek.model, str) else ""
+        if where.bare:
+            request, where, model = self._reroute(request, where, model)
+        streaming = peek.stream is True
+        return Call(call_id, request, where.provider, where.dialect, where.target, model, streaming)
+
+    def _find(self, request: Request, path: str) -> tuple[Provider, str, bool]:
+        in_process = request.caller.frontend != "server"
+        if in_process:
+            for provider in self.providers.values():
+                if provider.serves(request.host):
+                    return provider, path, False
+        first, _, rest = path[1:].partition("/")
+        if first in self.providers:
+            return self.providers[first], f"/{rest}", False
+        if in_process and not _LOCAL.match(request.host):
+            return Provider(_label(request.host), ""), path, False
+        if not _VERSION.match(path) and not in_process:
+            return Provider(first or "unknown", ""), path, False
+        speaks_anthropic = "/messages" in path or "anthropic-version" in request.headers
+        return self.providers["anthropic" if speaks_anthropic else "openai"], path, True
+
+    def _reroute(
+        self, request: Request, where: Destination, model: str
+    ) -> tuple[Request, Destination, str]:
+        for pattern, destination in self._routes.items():
+            if fnmatchcase(model, pattern):
+                name, _, renamed = destination.partition("/")
+                provider = self._provider(name, f"the route {pattern!r}")
+                if where.dialect.name not in provider.dialects:
+                    raise NotFound(
+                        f"the route {pattern!r} leads to {name!r}, which does not speak"
+                        f" {where.dialect.name}: it speaks {', '.join(provider.dialects)}"
+                    )
+                if renamed and renamed != model:
+                    body = dump({**loads_strict(request.body), "model": renamed})
+                    request, model = replace(request, body=body), renamed
+                return request, replace(where, provider=provider), model
+        return request, where, model
+
+    def _provider(self, name: str, what: str) -> Provider:
+        if name not in self.providers:
+            known = ", ".join(self.providers)
+            raise ConfigurationError(
+                f"{what} leads to {name!r}, which is no provider: add it with providers=[...]"
+                f" or take one of {known}"
+            )
+        return self.providers[name]
+
+    def _known_routes(self) -> str:
+        paths = ", ".join(dialect.path for dialect in DIALECTS.values() if dialect.path)
+        return f"there are {paths}, also below /PROVIDER, such as /anthropic/v1/messages"
+
+
+def classify(request: Request) -> Classified:
+    """What the request was, by the providers known from the start. Never raises."""
+    where = _ROUTER.destination(request)
+    try:
+        peek = _peek(request.body)
+    except ValueError:
+        peek = _Peek()
+    model = peek.model if isinstance(peek.model, str) else None
+    return Classified(where.provider.name, where.dialect.name, model, peek.stream is True)
+
+
+_ROUTER = Router()
+
+
+def _below(provider: Provider, path: str) -> str:
+    """The path below the provider's base URL; clients write a version where the base URL has another prefix."""
+    if provider.prefix and path.startswith(provider.prefix + "/"):
+        return path[len(provider.prefix) :]
+    return path if ANTHROPIC_MESSAGES.name in provider.dialects else _VERSION.sub("", path)
+
+
+def _dialect(method: str, target: str, provider: Provider) -> Dialect:
+    if method.upper() == "POST":
+        for ending, name in (*provider.aliases.items(), *_POSTS):
+            if target.endswith(ending):
+                return DIALECTS[name]
+    return OPENAI_MODELS if _MODELS.search(target) else OPAQUE
+
+
+def _read(request: Request, dialect: Dialect) -> _Peek:
+    if dialect in (OPAQUE, OPENAI_MODELS) or (dialect is COUNT_TOKENS and not request.body):
+        return _Peek()
+    if not request.body.lstrip().startswith(b"{"):
+        raise RequestError("the body is not a JSON object: send one, with content-type JSON")
+    try:
+        return _peek(request.body)
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {error}") from None
+
+
+def _label(host: str) -> str:
+    """`api.example.ai` is called `example`."""
+    labels = host.partition(":")[0].split(".")
+    return labels[-2] if len(labels) > 1 and not labels[-1].isdigit() else "unknown"
