@@ -11,6 +11,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from functools import reduce
+from typing import cast
 from urllib.parse import urlsplit
 
 from llmbridge.errors import BridgeError, End
@@ -24,7 +25,10 @@ class Headers(Mapping[str, str]):
     __slots__ = ("pairs",)
 
     def __init__(self, pairs: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
-        self.pairs = tuple(pairs.items()) if isinstance(pairs, Mapping) else tuple(pairs)
+        if isinstance(pairs, Mapping):
+            # A mapping is an iterable too, and could be one of pairs.
+            pairs = cast(Mapping[str, str], pairs).items()
+        self.pairs = tuple(pairs)
 
     def __getitem__(self, name: str) -> str:
         found = [value for key, value in self.pairs if key.lower() == name.lower()]
@@ -126,8 +130,10 @@ class Reply:
         self.end: End | None = None
         self.error: BridgeError | None = None
         self.settled: End | None = None
-        self.replayed = replayed or (source is not None and source.replayed)
-        self.farewell = source.farewell if source is not None else no_farewell
+        self.replayed: bool = replayed or (source is not None and source.replayed)
+        self.farewell: Callable[[BridgeError], bytes] = (
+            source.farewell if source is not None else no_farewell
+        )
         self._chunks = chunks
         self._source = source
         self._on_end = on_end
