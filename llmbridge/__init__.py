@@ -1,0 +1,1 @@
+"""Stand between LLM clients and providers: relay, record, replay and analyse every call."""

@@ -1,0 +1,1 @@
+"""How it is spelled: bytes to canon and back; no I/O."""
