@@ -1,9 +1,11 @@
 """Bytes of a reply to deltas: the only place where a stream and a block differ."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 
-from llmbridge.canon.events import Delta, Fail
+from llmbridge.canon.events import Delta, Event, Fail, Snapshot
+from llmbridge.canon.messages import AssistantMessage
+from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Headers, Reply
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.sse import SSE, SSEDecoder
@@ -66,13 +68,46 @@ class ReplyDecoder:
             return [(None, (Fail("undecodable", str(error)),))]
 
 
-async def read_deltas(dialect: Dialect, reply: Reply) -> AsyncIterator[Delta]:
+class EventStream:
+    """A reply as canon's events: iterate to watch it grow, `await result()` for the whole message.
+
+    Failures are in the stream: the last event is `error`, its message keeps what came before.
+    """
+
+    def __init__(self, dialect: Dialect, reply: Reply) -> None:
+        self._reply = reply
+        self._snapshot = Snapshot()
+        self._deltas = read_deltas(dialect, reply)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        return self._snapshot.apply(await anext(self._deltas))
+
+    async def result(self) -> AssistantMessage:
+        """The message, once all events have come."""
+        async for _ in self:
+            pass
+        return self._snapshot.message
+
+    async def aclose(self) -> None:
+        """Stop here and let go of the upstream."""
+        await self._deltas.aclose()
+        await self._reply.aclose()
+
+
+async def read_deltas(dialect: Dialect, reply: Reply) -> AsyncGenerator[Delta]:
     """The deltas of a reply, as they come; closes the reply."""
     decoder = ReplyDecoder(dialect, reply.status, reply.headers)
-    async with aclosing(reply):
-        async for chunk in reply:
-            for delta in _flat(decoder.feed(chunk)):
-                yield delta
+    try:
+        async with aclosing(reply):
+            async for chunk in reply:
+                for delta in _flat(decoder.feed(chunk)):
+                    yield delta
+    except BridgeError as error:
+        yield Fail(error.end, error.message)
+        return
     for delta in _flat(decoder.close()):
         yield delta
 

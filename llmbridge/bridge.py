@@ -1,0 +1,359 @@
+"""The bridge: upstream, store, interceptors and frontends put together.
+
+Parts that need a heavy package are imported by the method that uses them.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from llmbridge.canon.events import Event
+from llmbridge.canon.messages import Ask, Context, JsonObject, Model
+from llmbridge.errors import BridgeError, ConfigurationError, UpstreamError
+from llmbridge.exchange.call import Call, Caller, Handler, Headers, Interceptor, Reply, Request, chain
+from llmbridge.exchange.codec import EventStream
+from llmbridge.exchange.framing import frame
+from llmbridge.exchange.intake import Intake, shape
+from llmbridge.exchange.record import Interception, Record, Store
+from llmbridge.exchange.recorder import Recorder
+from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.routing import Router
+from llmbridge.frontends.portal import Portal
+from llmbridge.providers import PROVIDERS, Provider, dialect_named
+from llmbridge.stores.memory import MemoryStore
+from llmbridge.upstreams.live import Live
+from llmbridge.wire.error_bodies import dump
+
+if TYPE_CHECKING:
+    import anthropic
+    import httpx2
+    import openai
+
+    from llmbridge.frames import Frames
+    from llmbridge.frontends.asgi import ASGIApp
+    from llmbridge.frontends.server import Server
+
+
+class Bridge:
+    """Stands between LLM clients and providers: relays, replays, records.
+
+    `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
+    what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
+    first one outermost. `providers` adds rows to the table, `base_urls` moves a provider with its key, `routes` sends
+    bare requests elsewhere by model. The environment is read here, once.
+
+    Raises:
+        ConfigurationError: a provider, URL, route or store that cannot be.
+    """
+
+    def __init__(
+        self,
+        upstream: Handler | None = None,
+        *,
+        store: Store | str | os.PathLike[str] | None = None,
+        interceptors: Sequence[Interceptor] = (),
+        providers: Iterable[Provider] = (),
+        base_urls: Mapping[str, str] | None = None,
+        routes: Mapping[str, str] | None = None,
+        allowed_hosts: Iterable[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        rows = _rows(providers, base_urls or {}, os.environ if environ is None else environ)
+        self.upstream: Handler = Live() if upstream is None else upstream
+        self.store: Store = _open_store(store)
+        self._router = Router(rows, routes)
+        self._allowed_hosts = tuple(allowed_hosts)
+        redactor = Redactor(row.key for row in rows if row.key)
+        recorder = Recorder(self.store, redactor)
+        handler = chain((*interceptors, recorder, self._not_itself, frame), self.upstream)
+        self.handle = Intake(self._router, handler, self.store, redactor)
+        self._portal = Portal()
+        self._servers: list[Server] = []
+
+    def __repr__(self) -> str:
+        urls = ", ".join(server.url for server in self._servers)
+        return f"Bridge({self.upstream!r}, store={self.store!r}{', serving ' + urls if urls else ''})"
+
+    # What happened
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Every exchange with an upstream so far, in order."""
+        return self.store.records()
+
+    @property
+    def interceptions(self) -> Sequence[Interception]:
+        """Everything clients asked so far, by start time."""
+        return self.store.interceptions()
+
+    @property
+    def inflight(self) -> tuple[Interception, ...]:
+        """What is under way now."""
+        return tuple(self.handle.inflight.values())
+
+    @property
+    def frames(self) -> "Frames":
+        """What happened, as pandas DataFrames."""
+        from llmbridge.frames import Frames
+
+        self.store.flush()
+        return Frames(self.store)
+
+    # Ways in
+
+    def transport(self, module: ModuleType | None = None) -> Any:
+        """A transport for `httpx2.Client`, or for `httpx.Client` when the module httpx is given."""
+        if _is_httpx(module):
+            from llmbridge.frontends.transport_httpx import BridgeTransport as Legacy
+
+            return Legacy(self.handle, self._portal.open)
+        from llmbridge.frontends.transport import BridgeTransport
+
+        return BridgeTransport(self.handle, self._portal.open)
+
+    def async_transport(self, module: ModuleType | None = None) -> Any:
+        """The same for `httpx2.AsyncClient` or `httpx.AsyncClient`; works on the client's own loop."""
+        if _is_httpx(module):
+            from llmbridge.frontends.transport_httpx import AsyncBridgeTransport as Legacy
+
+            return Legacy(self.handle, self._close_upstream)
+        from llmbridge.frontends.transport import AsyncBridgeTransport
+
+        return AsyncBridgeTransport(self.handle, self._close_upstream)
+
+    def anthropic(self, **options: Any) -> "anthropic.Anthropic":
+        """An Anthropic SDK client that talks to this bridge without a socket."""
+        import anthropic
+
+        return anthropic.Anthropic(**self._sdk("anthropic", anthropic, options))
+
+    def async_anthropic(self, **options: Any) -> "anthropic.AsyncAnthropic":
+        """The same, async."""
+        import anthropic
+
+        return anthropic.AsyncAnthropic(**self._sdk("anthropic", anthropic, options, sync=False))
+
+    def openai(self, **options: Any) -> "openai.OpenAI":
+        """An OpenAI SDK client that talks to this bridge without a socket."""
+        import openai
+
+        return openai.OpenAI(**self._sdk("openai", openai, options))
+
+    def async_openai(self, **options: Any) -> "openai.AsyncOpenAI":
+        """The same, async."""
+        import openai
+
+        return openai.AsyncOpenAI(**self._sdk("openai", openai, options, sync=False))
+
+    @property
+    def asgi(self) -> "ASGIApp":
+        """An ASGI app to mount in FastAPI or Starlette at any prefix; who may reach it is the outer app's affair.
+
+        It answers to loopback Host names and to `allowed_hosts`.
+        """
+        from llmbridge.frontends.asgi import LOOPBACK_HOSTS, ASGIApp
+
+        hosts = (*LOOPBACK_HOSTS, *self._allowed_hosts)
+        return ASGIApp(self.handle, token=None, allowed_hosts=hosts, encode_error=self._encode_error)
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: str | Literal["auto"] | None = "auto",
+        allow_remote: bool = False,
+    ) -> "Server":
+        """Serve over HTTP from a background thread; ready when it returns, stopped by `with` or `stop()`.
+
+        `port` 0 takes a free one. `token` "auto" makes a random one when a provider's key could be spent; None must be
+        said. Beyond loopback `allow_remote=True` and a token are needed.
+
+        Raises:
+            ConfigurationError: the address cannot be served, or is not safe to serve.
+        """
+        from llmbridge.frontends.server import Server
+
+        server = Server(
+            self.handle,
+            self._portal.open,
+            host=host,
+            port=port,
+            token=self._token(token),
+            allow_remote=allow_remote,
+            allowed_hosts=self._allowed_hosts,
+            encode_error=self._encode_error,
+            on_stop=self._servers_changed,
+        )
+        self._servers.append(server.start())
+        return server
+
+    async def stream(
+        self, model: Model, context: Context, options: JsonObject | None = None
+    ) -> EventStream:
+        """Ask a model and get canon's events as they come; `.result()` waits for the whole message.
+
+        Raises:
+            ConfigurationError: `model` names a provider or dialect that is not there.
+        """
+        provider = self._router.providers.get(model.provider)
+        if provider is None:
+            known = ", ".join(self._router.providers)
+            raise ConfigurationError(f"no provider {model.provider!r}: there are {known}")
+        dialect = dialect_named(model.api or provider.dialects[0])
+        if dialect.name not in provider.dialects:
+            raise ConfigurationError(
+                f"{model.provider!r} does not speak {model.api!r}: it speaks {provider.dialects}"
+            )
+        body = dump(dialect.encode_request(Ask(model.id, context, True, options or {})))
+        request = Request(
+            "POST",
+            f"http://localhost/{provider.name}{dialect.path}",
+            Headers((("content-type", "application/json"),)),
+            body,
+            Caller("stream"),
+        )
+        return EventStream(dialect, await self.handle(request))
+
+    def stream_sync(
+        self, model: Model, context: Context, options: JsonObject | None = None
+    ) -> Iterator[Event]:
+        """The same for code without an event loop."""
+        portal = self._portal.open()
+        events = portal.call(self.stream, model, context, options)
+        try:
+            while (event := portal.call(anext, events, None)) is not None:
+                yield event
+        finally:
+            portal.call(events.aclose)
+
+    # The end
+
+    def flush(self) -> None:
+        """Return when everything so far is in the store."""
+        self.store.flush()
+
+    def close(self) -> None:
+        """Stop serving, let go of connections and threads, close the store. Twice is fine."""
+        for server in tuple(self._servers):
+            server.stop()
+        self._portal.close(self._close_upstream)
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Inner workings
+
+    async def _not_itself(self, call: Call, forward: Handler) -> Reply:
+        """A process that exported `server.env()` must not call itself without end."""
+        origin = _origin(call.provider.base_url)
+        if any(_origin(server.url) == origin for server in self._servers):
+            raise UpstreamError(
+                f"{call.provider.name!r} leads back to this bridge at {call.provider.base_url}:"
+                " unset its base URL variable, or give base_urls={...}"
+            )
+        return await forward(call)
+
+    def _token(self, token: str | None) -> str | None:
+        if token == "":
+            raise ConfigurationError("token='' is no token: leave it out, or say token=None")
+        if token != "auto":
+            return token
+        if getattr(self.upstream, "spends_keys", True):
+            import secrets
+
+            return f"llmb_{secrets.token_urlsafe(32)}"
+        return None
+
+    def _encode_error(self, request: Request, error: BridgeError) -> bytes:
+        return shape(request, self._router.destination(request)).encode_error(error)
+
+    def _servers_changed(self, server: "Server") -> None:
+        if server in self._servers:
+            self._servers.remove(server)
+
+    async def _close_upstream(self) -> None:
+        close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _sdk(
+        self, provider: str, sdk: ModuleType, options: dict[str, Any], *, sync: bool = True
+    ) -> dict[str, Any]:
+        """Keyword arguments for an SDK client: no key of ours, the provider's own address, our transport."""
+        module = _http_module(sdk)
+        client = (
+            module.Client(transport=self.transport(module))
+            if sync
+            else module.AsyncClient(transport=self.async_transport(module))
+        )
+        row = next(row for row in PROVIDERS if row.name == provider)
+        return {
+            "api_key": "llmbridge",
+            "base_url": row.base_url,
+            "http_client": client,
+            **options,
+        }
+
+
+def _rows(
+    providers: Iterable[Provider], base_urls: Mapping[str, str], environ: Mapping[str, str]
+) -> list[Provider]:
+    """The table with the user's rows, keys and URLs in it; a later row replaces one of the same name."""
+    table = {row.name: row for row in (*PROVIDERS, *providers)}
+    unknown = [name for name in base_urls if name not in table]
+    if unknown:
+        raise ConfigurationError(
+            f"base_urls names {unknown[0]!r}, which is no provider: there are {', '.join(table)}"
+        )
+    rows = (row.configured(environ) for row in table.values())
+    return [row.at(base_urls[row.name]) if row.name in base_urls else row for row in rows]
+
+
+def _open_store(store: Store | str | os.PathLike[str] | None) -> Store:
+    if store is None:
+        return MemoryStore()
+    if not isinstance(store, str | os.PathLike):
+        return store
+    path = os.fspath(store)
+    if path.endswith((".yaml", ".yml", ".json")):
+        from llmbridge.stores.cassette import Cassette
+
+        return Cassette.open(path)
+    raise ConfigurationError(
+        f"store={path!r}: give a path that ends in .yaml or .json, a Store, or None for memory"
+    )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return parts.scheme, host, parts.port
+
+
+def _is_httpx(module: ModuleType | None) -> bool:
+    if module is None or module.__name__ == "httpx2":
+        return False
+    if module.__name__ == "httpx":
+        return True
+    raise ConfigurationError(f"no transport for {module.__name__!r}: give httpx2 or httpx")
+
+
+def _http_module(sdk: ModuleType) -> ModuleType:
+    """httpx2 for anthropic from 1 and openai from 3, httpx for the SDKs before."""
+    import importlib
+
+    major = int(str(getattr(sdk, "__version__", "0")).partition(".")[0])
+    first = {"anthropic": 1, "openai": 3}[sdk.__name__]
+    return importlib.import_module("httpx2" if major >= first else "httpx")

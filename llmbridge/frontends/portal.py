@@ -1,0 +1,46 @@
+"""One event loop in a background thread: how sync code and the server reach the async core."""
+
+from collections.abc import Awaitable, Callable
+from threading import Event, Lock, Thread
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+
+class Portal:
+    """Opens when first needed, closes once; a daemon, so that a forgotten bridge does not hold up the exit."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._portal: BlockingPortal | None = None
+        self._thread: Thread | None = None
+
+    def open(self) -> BlockingPortal:
+        """The portal to the loop, which runs when this returns."""
+        with self._lock:
+            if self._portal is None:
+                ready = Event()
+                self._thread = Thread(
+                    target=anyio.run, args=(self._main, ready), name="llmbridge", daemon=True
+                )
+                self._thread.start()
+                ready.wait()
+            assert self._portal is not None, "the thread sets it before it says ready"
+            return self._portal
+
+    def close(self, last: Callable[[], Awaitable[None]]) -> None:
+        """Run `last` on the loop, then end loop and thread. Nothing happens where none runs."""
+        with self._lock:
+            portal, thread = self._portal, self._thread
+            self._portal = self._thread = None
+        if portal is None or thread is None:
+            return
+        portal.call(last)
+        portal.call(portal.stop)
+        thread.join()
+
+    async def _main(self, ready: Event) -> None:
+        async with BlockingPortal() as portal:
+            self._portal = portal
+            ready.set()
+            await portal.sleep_until_stopped()

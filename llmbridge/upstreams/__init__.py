@@ -1,0 +1,1 @@
+"""Where replies come from: each is a handler."""
