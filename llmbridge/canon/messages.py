@@ -16,10 +16,11 @@ StopReason = Literal["stop", "length", "tool_use", "content_filter", "error", "a
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words for the reader."""
+    """Words for the reader; `refusal` when they say that there will be no answer."""
 
     text: str = ""
     signature: str | None = None
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,10 @@ class AssistantMessage:
 
     @property
     def text(self) -> str:
-        """All text blocks, joined."""
-        return "".join(block.text for block in self.content if isinstance(block, Text))
+        """All text blocks, joined; a refusal is not one of them."""
+        return "".join(
+            block.text for block in self.content if isinstance(block, Text) and not block.refusal
+        )
 
     @property
     def thinking(self) -> str:

@@ -71,6 +71,7 @@ class _Chunk(msgspec.Struct):
 
 
 _decode_chunk = typed(_Chunk)
+_PROSE = frozenset({"text", "thinking", "refusal"})
 
 
 class _Decoder:
@@ -83,6 +84,7 @@ class _Decoder:
         self._over = False
         self._blocks = 0
         self._open: dict[object, int] = {}
+        self._ids: dict[object, str] = {}
         self._signature: str | None = None
         self._choice: int | None = None
         self._stop: str | None = None
@@ -145,7 +147,7 @@ class _Decoder:
             yield from self._write("thinking", Thinking(), thought)
         yield from self._take_content(said.get("content"))
         if refusal := said.get("refusal"):
-            yield from self._write("text", Text(), str(refusal))
+            yield from self._write("refusal", Text(refusal=True), str(refusal))
         for call in said.get("tool_calls") or ():
             if isinstance(call, dict):
                 yield from self._take_call(call)
@@ -193,11 +195,15 @@ class _Decoder:
     def _take_call(self, call: dict[str, Any]) -> Iterator[Delta]:
         custom = call.get("type") == "custom" or "custom" in call
         function = call.get("custom" if custom else "function") or {}
+        name, call_id = str(function.get("name") or ""), str(call.get("id") or "")
         key = self._call_key(call)
-        if key not in self._open:
-            if self._open.keys() & {"text", "thinking"}:
+        # Some hosts give every call the same index: a name with another id is another call.
+        if key not in self._open or (name and call_id not in ("", self._ids.get(key))):
+            if self._open.keys() & _PROSE:
                 yield from self._close_blocks()
-            name, call_id = str(function.get("name") or ""), str(call.get("id") or "")
+            if key in self._open:
+                yield BlockEnd(self._open.pop(key))
+            self._ids[key] = call_id
             yield from self._begin(key, ToolCall(call_id, name, custom=custom))
         arguments = function.get("input" if custom else "arguments")
         if isinstance(arguments, str):
@@ -210,7 +216,7 @@ class _Decoder:
         """What tells calls apart: the index, else a new id; without both the last call goes on."""
         if call.get("index") is not None:
             return call["index"]
-        calls = [key for key in self._open if key not in ("text", "thinking")]
+        calls = [key for key in self._open if key not in _PROSE]
         return call.get("id") or (calls[-1] if calls else "")
 
     def _write(self, kind: str, block: Block, text: str) -> Iterator[Delta]:
@@ -256,6 +262,7 @@ class _Encoder:
         self._usage = isinstance(options, dict) and options.get("include_usage") is True
         self._model = ask.model
         self._calls: dict[int, int] = {}
+        self._keys: dict[int, str] = {}
 
     def feed(self, event: Event) -> Iterable[SSE]:
         match event.delta:
@@ -264,11 +271,12 @@ class _Encoder:
             case BlockStart(index, ToolCall() as call):
                 self._calls[index] = len(self._calls)
                 yield self._chunk(event, {"tool_calls": [self._call(index, call, "")]})
+            case BlockStart(index, block):
+                self._keys[index] = _key(block)
             case BlockDelta(index, text) if index in self._calls:
                 yield self._chunk(event, {"tool_calls": [self._more(event, index, text)]})
-            case BlockDelta(_, text):
-                key = "reasoning_content" if event.type == "thinking_delta" else "content"
-                yield self._chunk(event, {key: text})
+            case BlockDelta(index, text):
+                yield self._chunk(event, {self._keys[index]: text})
             case BlockEnd(index, signature) if signature and event.type == "thinking_end":
                 detail = _encode_detail(event.partial.content[index], signature)
                 yield self._chunk(event, {"reasoning_details": [detail]})
@@ -405,9 +413,20 @@ def encode_call(call: ToolCall, text: str) -> JsonObject:
     return {"id": call.id, "type": "function", "function": function}
 
 
+def _key(block: Block) -> str:
+    """The key of a delta that carries this block's text."""
+    if isinstance(block, Thinking):
+        return "reasoning_content"
+    return "refusal" if isinstance(block, Text) and block.refusal else "content"
+
+
 def _encode_message(message: AssistantMessage) -> JsonObject:
-    text = "".join(block.text for block in message.content if isinstance(block, Text))
-    wire: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
+    refusal = "".join(b.text for b in message.content if isinstance(b, Text) and b.refusal)
+    wire: dict[str, Any] = {
+        "role": "assistant",
+        "content": message.text or None,
+        "refusal": refusal or None,
+    }
     if message.thinking:
         wire["reasoning_content"] = message.thinking
     details = [
