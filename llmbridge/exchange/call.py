@@ -9,7 +9,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast
 from urllib.parse import urlsplit
@@ -66,7 +66,7 @@ class Request:
 
     method: str
     url: str
-    headers: Headers = Headers()
+    headers: Headers = field(default_factory=Headers)
     body: bytes = b""
     caller: Caller = Caller()
 
