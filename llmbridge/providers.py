@@ -1,7 +1,7 @@
 """Who speaks what: one row a provider. Adding one that speaks a known dialect is adding a row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
@@ -61,7 +61,8 @@ class Provider:
     auth: Auth = "bearer"
     key: str | None = None
     hosts: tuple[str, ...] = ()
-    aliases: Mapping[str, str] = MappingProxyType({})
+    # A mapping proxy has a hash, and so passes for a default, only from Python 3.12 on.
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     keyless: bool = False
 
     def __repr__(self) -> str:
