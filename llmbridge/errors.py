@@ -6,6 +6,7 @@
     |   |-- Unauthorized        401
     |   |-- Forbidden           403
     |   |-- NotFound            404
+    |   |-- RequestTimeout      408
     |   |-- TooLarge            413
     |   |-- Unsupported         415
     |   |-- CassetteMiss        400, no recording answers
@@ -93,6 +94,13 @@ class NotFound(RequestError):
 
     status = 404
     kind = "not_found"
+
+
+class RequestTimeout(RequestError):
+    """The request's body did not come in time."""
+
+    status = 408
+    kind = "timeout"
 
 
 class TooLarge(RequestError):
