@@ -1,0 +1,1 @@
+"""What a reply is: values; standard library only, no I/O."""
