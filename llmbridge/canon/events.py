@@ -99,11 +99,23 @@ Delta = Start | BlockStart | BlockDelta | BlockEnd | Finish | Fail
 class _Growing:
     """One block under way: append-only pieces, each with the place in the history where it came."""
 
-    __slots__ = ("arguments", "block", "closed", "fed", "opened", "pieces", "places", "signature", "whole")
+    __slots__ = (
+        "arguments",
+        "block",
+        "closed",
+        "fed",
+        "grows",
+        "opened",
+        "pieces",
+        "places",
+        "signature",
+        "whole",
+    )
 
-    def __init__(self, block: Block, opened: int) -> None:
+    def __init__(self, block: Block, opened: int, grows: EventType) -> None:
         self.block = block
         self.opened = opened
+        self.grows = grows
         self.closed = 0
         self.signature: str | None = None
         self.pieces: list[str] = []
@@ -111,10 +123,6 @@ class _Growing:
         self.whole: Block | None = None
         self.arguments = PartialJSON()
         self.fed = 0
-
-    def add(self, place: int, text: str) -> None:
-        self.pieces.append(text)
-        self.places.append(place)
 
     def end(self, place: int, delta: BlockEnd) -> None:
         self.closed = place
@@ -132,7 +140,7 @@ class _Growing:
         text = "".join(self.pieces[:count])
         match self.block:
             case Text() | Thinking():
-                return replace(self.block, text=text, signature=signature or self.block.signature)
+                return replace(self.block, text=text, signature=signature)
             case ToolCall(custom=True):
                 return replace(self.block, arguments=text, arguments_text=text)
             case ToolCall():
@@ -241,6 +249,9 @@ _KINDS: dict[type[Block], tuple[EventType, EventType, EventType]] = {
 }
 
 
+_Rare = Start | BlockStart | BlockEnd | Finish | Fail
+
+
 class Snapshot:
     """Builds a reply from deltas, one event for each."""
 
@@ -257,22 +268,25 @@ class Snapshot:
         """
         history = self._history
         history.place += 1
+        if type(delta) is BlockDelta:
+            # Nearly all deltas are of this kind: no detour for them.
+            block = history.blocks[delta.index]
+            block.pieces.append(delta.text)
+            block.places.append(history.place)
+            return Event(block.grows, delta, history)
         return Event(self._take(delta, history), delta, history)
 
-    def _take(self, delta: Delta, history: _History) -> EventType:
+    def _take(self, delta: _Rare, history: _History) -> EventType:
         match delta:
-            case BlockDelta(index, text):
-                block = history.blocks[index]
-                block.add(history.place, text)
-                return _KINDS[type(block.block)][1]
             case BlockStart(index, block):
-                history.blocks[index] = _Growing(block, history.place)
+                started, grows, _ = _KINDS[type(block)]
+                history.blocks[index] = _Growing(block, history.place, grows)
                 history.order.append(history.blocks[index])
-                return _KINDS[type(block)][0]
+                return started
             case BlockEnd(index):
-                ended = history.blocks[index]
-                ended.end(history.place, delta)
-                return _KINDS[type(ended.block)][2]
+                block = history.blocks[index]
+                block.end(history.place, delta)
+                return _KINDS[type(block.block)][2]
             case Start():
                 history.start = delta
                 return "start"

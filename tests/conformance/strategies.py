@@ -1,0 +1,80 @@
+"""Hypothesis strategies: messages and requests that every dialect can carry."""
+
+from hypothesis import strategies as st
+
+from llmbridge.canon.messages import (
+    Ask,
+    AssistantMessage,
+    Context,
+    Image,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Usage,
+    UserMessage,
+)
+
+# Lone surrogates have no UTF-8; JSON carries them only as escapes.
+text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
+name = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
+count = st.integers(0, 10_000)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+arguments = st.dictionaries(text, json_values, max_size=4)
+tool_calls = st.builds(ToolCall, id=name, name=name, arguments=arguments)
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    """Usage as a provider would add it up."""
+    known, read, output = draw(count), draw(count), draw(count)
+    reasoning = draw(st.none() | st.integers(0, output))
+    return Usage(known, read, None, output, reasoning, known + read + output)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> AssistantMessage:
+    """A whole reply: thinking, text and tool calls, each once or not at all, in this order."""
+    content: list[Text | Thinking | ToolCall] = []
+    if draw(st.booleans()):
+        content.append(Thinking(draw(text), draw(st.none() | name)))
+    if draw(st.booleans()):
+        content.append(Text(draw(text)))
+    calls = draw(st.lists(tool_calls, max_size=3, unique_by=lambda call: call.id))
+    reason = "tool_use" if calls else draw(st.sampled_from(["stop", "length"]))
+    return AssistantMessage(
+        tuple([*content, *calls]), draw(name), draw(name), reason, None, draw(usages())
+    )
+
+
+said = st.lists(st.builds(Text, text), min_size=1, max_size=3).map(tuple)
+pictures = st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo=")) | st.builds(
+    Image, url=name.map(lambda path: f"https://example.org/{path}.png")
+)
+turns = st.one_of(
+    st.builds(
+        UserMessage,
+        st.lists(st.builds(Text, text) | pictures, min_size=1, max_size=3).map(tuple),
+    ),
+    st.builds(
+        AssistantMessage,
+        st.tuples(st.builds(Text, text)) | st.tuples(st.builds(Text, text), tool_calls),
+    ),
+    st.builds(ToolResult, name, st.tuples(st.builds(Text, text))),
+)
+asks = st.builds(
+    Ask,
+    name,
+    st.builds(
+        Context,
+        st.just("") | text,
+        st.lists(turns, min_size=1, max_size=4).map(tuple),
+        st.lists(st.builds(ToolSpec, name, text, arguments), max_size=2).map(tuple),
+    ),
+    st.booleans(),
+)
