@@ -56,9 +56,9 @@ def _in_table(provider: str, model: str) -> tuple[str, str]:
 
 
 def _quantities(usage: Usage) -> dict[str, int]:
-    """Our numbers in the table's words, where input includes what the cache took."""
+    """Our numbers in the table's words, where input includes what the cache took. Zeros spare it a search."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
-    quantities = {
+    return {
         "input_tokens": (usage.input_tokens or 0) + read + write,
         "cache_read_tokens": read,
         "cache_write_tokens": write,
@@ -67,7 +67,6 @@ def _quantities(usage: Usage) -> dict[str, int]:
         "output_reasoning_tokens": usage.reasoning_tokens or 0,
         "web_searches": _within(usage.raw, "server_tool_use", "web_search_requests"),
     }
-    return {name: count for name, count in quantities.items() if count}
 
 
 def _within(raw: JsonObject, outer: str, inner: str) -> int:
