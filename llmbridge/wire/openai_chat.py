@@ -109,8 +109,8 @@ class _Decoder:
         return self._fail("truncated", "the stream stopped before its finish reason")
 
     def take(self, chunk: _Chunk) -> Iterator[Delta]:
-        self._model = self._model or chunk.model
-        self._id = self._id or chunk.id
+        self._model = self._model or chunk.model or None
+        self._id = self._id or chunk.id or None
         if not self._started and (self._id or self._model or chunk.choices):
             self._started = True
             yield Start(self._model, self._id)

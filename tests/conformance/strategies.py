@@ -52,28 +52,27 @@ def messages(draw: st.DrawFn) -> AssistantMessage:
     )
 
 
-said = st.lists(st.builds(Text, text), min_size=1, max_size=3).map(tuple)
 pictures = st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo=")) | st.builds(
     Image, url=name.map(lambda path: f"https://example.org/{path}.png")
 )
-turns = st.one_of(
-    st.builds(
-        UserMessage,
-        st.lists(st.builds(Text, text) | pictures, min_size=1, max_size=3).map(tuple),
-    ),
-    st.builds(
-        AssistantMessage,
-        st.tuples(st.builds(Text, text)) | st.tuples(st.builds(Text, text), tool_calls),
-    ),
-    st.builds(ToolResult, name, st.tuples(st.builds(Text, text))),
+users = st.builds(
+    UserMessage, st.lists(st.builds(Text, text) | pictures, min_size=1, max_size=3).map(tuple)
 )
+assistants = st.builds(
+    AssistantMessage,
+    st.tuples(st.builds(Text, text)) | st.tuples(st.builds(Text, text), tool_calls),
+)
+results = st.builds(ToolResult, name, st.tuples(st.builds(Text, text)))
+conversations = st.lists(
+    st.tuples(users, assistants) | st.tuples(users, assistants, results), min_size=1, max_size=2
+).map(lambda rounds: tuple(turn for turns in rounds for turn in turns))
 asks = st.builds(
     Ask,
     name,
     st.builds(
         Context,
         st.just("") | text,
-        st.lists(turns, min_size=1, max_size=4).map(tuple),
+        conversations,
         st.lists(st.builds(ToolSpec, name, text, arguments), max_size=2).map(tuple),
     ),
     st.booleans(),
