@@ -1,0 +1,199 @@
+"""What every HTTP frontend does alike: fields that end at a hop, who asks, a reply read from another thread."""
+
+import re
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from llmbridge.errors import BridgeShutdown, UpstreamError
+from llmbridge.exchange.call import Caller, Handle, Headers, Reply, Request
+
+T = TypeVar("T")
+
+CLOSE_LIMIT_S = 5.0
+"""How long the end of an abandoned reply may take."""
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+_ACTOR_FIELDS = ("x-llmbridge-actor", "x-ai-bridge-actor-id")
+_SESSION_FIELDS = (
+    "x-claude-code-session-id",
+    "session_id",
+    "x-mux-workspace-id",
+    "x-interaction-id",
+    "x-client-session-id",
+    "x-kilocode-taskid",
+    "x-coder-chat-id",
+)
+_BAD_NAME = re.compile(r'[^\x21-\x7e]|[()<>@,;:\[\]={}\\"/?]')
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def caller_of(frontend: str, fields: Mapping[str, str]) -> Caller:
+    """Who asks, as the request's own fields (names in lower case) say it."""
+    agent = fields.get("user-agent", "").split(maxsplit=1)
+    return Caller(
+        frontend=frontend,
+        actor=_first_of(_ACTOR_FIELDS, fields),
+        client=agent[0] if agent else None,
+        session_id=_first_of(_SESSION_FIELDS, fields),
+    )
+
+
+def _first_of(names: Iterable[str], fields: Mapping[str, str]) -> str | None:
+    for name in names:
+        if name in fields and (value := fields[name].strip()):
+            return value
+    return None
+
+
+def asked(method: str, url: str, pairs: Sequence[tuple[str, str]], body: bytes) -> Request:
+    """A request of a client in this process; names of fields in lower case."""
+    fields = dict(pairs)
+    passed = request_fields(pairs, fields.get("connection", ""))
+    return Request(method, url, passed, body, caller_of("transport", fields))
+
+
+def request_fields(
+    pairs: Iterable[tuple[str, str]], connection: str, consumed: Collection[str] = ()
+) -> Headers:
+    """The fields of a request (names in lower case) that go further than this hop."""
+    dropped = _dropped(connection)
+    return Headers(
+        [
+            pair
+            for pair in pairs
+            if pair[0] not in dropped
+            and pair[0] not in consumed
+            and not pair[0].startswith("x-ai-bridge-actor-")
+        ]
+    )
+
+
+@lru_cache(maxsize=64)
+def _dropped(connection: str) -> frozenset[str]:
+    """What ends at this hop: the fixed names, those that `Connection` lists, and ours."""
+    named = (token.strip().lower() for token in connection.split(","))
+    return HOP_BY_HOP.union(named, _ACTOR_FIELDS)
+
+
+def reply_fields(
+    headers: Headers, kept_back: Collection[str] = ("content-length",)
+) -> list[tuple[bytes, bytes]]:
+    """The fields of a reply as bytes, names in lower case, without those of this hop and those `kept_back`.
+
+    Raises:
+        UpstreamError: a field cannot be sent: it would end the line, or is no Latin-1.
+    """
+    pairs = [(name.lower(), value) for name, value in headers.pairs]
+    dropped = HOP_BY_HOP
+    for name, value in pairs:
+        if name == "connection":
+            dropped |= _dropped(value)
+    return [
+        _sendable(name, value)
+        for name, value in pairs
+        if name not in dropped and name not in kept_back
+    ]
+
+
+def _sendable(name: str, value: str) -> tuple[bytes, bytes]:
+    if not name or _BAD_NAME.search(name) or _BAD_VALUE.search(value):
+        raise UpstreamError(f"the answer has a header that cannot be passed on: {name!r}")
+    try:
+        return name.encode("ascii"), value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise UpstreamError(f"the answer's header {name!r} is not Latin-1") from None
+
+
+def read_timeout_s(extensions: Mapping[str, Any]) -> float | None:
+    """How long the client is ready to wait for bytes, from the extensions of its request."""
+    timeout: Mapping[str, float | None] = extensions.get("timeout") or {}
+    return timeout.get("read")
+
+
+class Pieces:
+    """One exchange on the loop of a portal, driven from another thread.
+
+    Opening, reading and closing take turns, so that a step that was given up unwinds before the reply is closed.
+    """
+
+    def __init__(self, portal: BlockingPortal, read_timeout_s: float | None) -> None:
+        self._portal = portal
+        self._timeout_s = read_timeout_s
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._reply: Reply | None = None
+        self._closed = False
+
+    def open(self, handle: Handle, request: Request) -> Reply:
+        """Ask, and wait for the head.
+
+        Raises:
+            TimeoutError: it took longer than the client's read timeout.
+        """
+
+        async def ask() -> Reply:
+            async with self._turn:
+                self._reply = await handle(request)
+                return self._reply
+
+        return self._wait(ask)
+
+    def read(self) -> bytes | None:
+        """The next piece as the reply gives it; None after the last.
+
+        Raises:
+            BridgeError: the answer broke off, or the bridge was closed.
+            TimeoutError: nothing came within the client's read timeout.
+        """
+        return self._wait(self._next)
+
+    def close(self) -> None:
+        """Give up what is left of the reply; doing it twice, or after the bridge, is fine."""
+        if self._closed or (self._reply is not None and self._reply.end is not None):
+            return
+        self._closed = True
+        with suppress(BridgeShutdown):
+            self._wait(self._close)
+
+    async def _next(self) -> bytes | None:
+        assert self._reply is not None, "opened before it is read"
+        async with self._turn:
+            return await anext(self._reply, None)
+
+    async def _close(self) -> None:
+        with anyio.move_on_after(CLOSE_LIMIT_S):
+            async with self._turn:
+                if self._reply is not None and self._reply.end is None:
+                    await self._reply.aclose("client_gone")
+
+    def _wait(self, step: Callable[[], Coroutine[object, object, T]]) -> T:
+        try:
+            future: Future[T] = self._portal.start_task_soon(step)
+        except RuntimeError as error:
+            raise BridgeShutdown(f"the bridge cannot be reached: {error}") from error
+        try:
+            return future.result(self._timeout_s)
+        except CancelledError:
+            raise BridgeShutdown("the bridge was closed before the answer ended") from None
+        except BaseException:
+            # Interrupted, or out of time: the step on the loop must not outlive its caller.
+            future.cancel()
+            raise

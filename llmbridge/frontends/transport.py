@@ -1,0 +1,142 @@
+"""httpx2 transports: an SDK's client talks to the bridge in its own process, without a socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import anyio
+import httpx2
+from anyio.from_thread import BlockingPortal
+
+from llmbridge.errors import BridgeError
+from llmbridge.exchange.call import Handle, Reply, Request
+from llmbridge.frontends.passing import (
+    CLOSE_LIMIT_S,
+    Pieces,
+    asked,
+    read_timeout_s,
+    reply_fields,
+)
+
+_SILENT = "the bridge sent nothing within the read timeout"
+
+
+class BridgeTransport(httpx2.BaseTransport):
+    """For `httpx2.Client`: the bridge works on the loop of `portal`, in another thread."""
+
+    def __init__(self, handle: Handle, portal: Callable[[], BlockingPortal]) -> None:
+        self._handle = handle
+        self._portal = portal
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The head; the reply's pieces follow as the response is read."""
+        request.read()
+        stream = _Stream(Pieces(self._portal(), read_timeout_s(request.extensions)))
+        try:
+            return _response(stream.open(self._handle, _request(request)), stream)
+        except BaseException:
+            stream.close()
+            raise
+
+
+class AsyncBridgeTransport(httpx2.AsyncBaseTransport):
+    """For `httpx2.AsyncClient`: the bridge works on the client's own loop; `on_close` lets go of what it keeps there."""
+
+    def __init__(
+        self, handle: Handle, on_close: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._handle = handle
+        self._on_close = on_close
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The head; the reply's pieces follow as the response is read."""
+        await request.aread()
+        stream = _AsyncStream(read_timeout_s(request.extensions))
+        try:
+            return _response(await stream.open(self._handle, _request(request)), stream)
+        except BaseException:
+            await stream.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close what belongs to this loop; twice is fine."""
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            await on_close()
+
+
+class _Stream(httpx2.SyncByteStream):
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+
+    def open(self, handle: Handle, request: Request) -> Reply:
+        try:
+            return self._pieces.open(handle, request)
+        except TimeoutError:
+            raise httpx2.ReadTimeout(_SILENT) from None
+        except BridgeError as error:
+            raise httpx2.RemoteProtocolError(error.message) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while (piece := self._pieces.read()) is not None:
+                yield piece
+        except TimeoutError:
+            raise httpx2.ReadTimeout(_SILENT) from None
+        except BridgeError as error:
+            raise httpx2.RemoteProtocolError(error.message) from error
+
+    def close(self) -> None:
+        self._pieces.close()
+
+
+class _AsyncStream(httpx2.AsyncByteStream):
+    def __init__(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
+        self._reply: Reply | None = None
+
+    async def open(self, handle: Handle, request: Request) -> Reply:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                self._reply = await handle(request)
+        except TimeoutError:
+            raise httpx2.ReadTimeout(_SILENT) from None
+        return self._reply
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while (piece := await self._next()) is not None:
+                yield piece
+        except TimeoutError:
+            raise httpx2.ReadTimeout(_SILENT) from None
+        except BridgeError as error:
+            raise httpx2.RemoteProtocolError(error.message) from error
+
+    async def _next(self) -> bytes | None:
+        assert self._reply is not None, "opened before it is read"
+        async with asyncio.timeout(self._timeout_s):
+            return await anext(self._reply, None)
+
+    async def aclose(self) -> None:
+        if self._reply is None or self._reply.end is not None:
+            return
+        with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            await self._reply.aclose("client_gone")
+
+
+def _request(request: httpx2.Request) -> Request:
+    url = (
+        request.url
+    )  # Neither a password nor a fragment goes on: the first is in the header by now.
+    target = f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}"
+    return asked(request.method, target, request.headers.multi_items(), request.content)
+
+
+def _response(
+    reply: Reply, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream
+) -> httpx2.Response:
+    try:
+        fields = reply_fields(reply.headers)
+    except BridgeError as error:
+        raise httpx2.RemoteProtocolError(error.message) from error
+    extensions = {"http_version": b"HTTP/1.1"}
+    return httpx2.Response(reply.status, headers=fields, stream=stream, extensions=extensions)
