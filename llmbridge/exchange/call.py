@@ -70,6 +70,10 @@ class Request:
     body: bytes = b""
     caller: Caller = Caller()
 
+    def __repr__(self) -> str:
+        # Headers may hold keys.
+        return f"Request({self.method} {self.url.partition('?')[0]}, {len(self.body):,} bytes)"
+
     @property
     def path(self) -> str:
         """The path as sent, without the query."""

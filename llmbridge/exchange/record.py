@@ -74,6 +74,13 @@ class Record:
     replayed: bool = False
     timed: bool = True
 
+    def __repr__(self) -> str:
+        size = sum(len(chunk) for _, chunk in self.chunks)
+        return (
+            f"Record({self.provider} {self.dialect} {self.model or ''!r}: {self.status} {self.end},"
+            f" {len(self.chunks):,} chunks, {size:,} bytes)"
+        )
+
     @property
     def body(self) -> bytes:
         """The answer's bytes, joined."""
