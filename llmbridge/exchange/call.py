@@ -157,7 +157,7 @@ class Reply:
         try:
             return await self._chunks.__anext__()
         except StopAsyncIteration:
-            self._finish("completed" if self.status < 400 else "upstream_error")
+            self._finish(self._sources_end("completed" if self.status < 400 else "upstream_error"))
             raise
         except BridgeError as error:
             self.error = error
@@ -176,15 +176,17 @@ class Reply:
             if self._source is not None:
                 await self._source.aclose(end)
         finally:
-            self._finish(end)
+            self._finish(self._sources_end(end))
+
+    def _sources_end(self, otherwise: End) -> End:
+        return (self._source and self._source.end) or otherwise
 
     def _finish(self, end: End) -> None:
         if self.end is not None:
             return
-        source = self._source
-        self.end = self.settled or (source and source.end) or end
-        if source is not None and self.error is None:
-            self.error = source.error
+        self.end = self.settled or end
+        if self._source is not None and self.error is None:
+            self.error = self._source.error
         if self._on_end is not None:
             self._on_end(self)
 

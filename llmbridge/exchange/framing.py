@@ -17,7 +17,7 @@ from llmbridge.wire.sse import SSE, Framer, encode_sse
 GRACE_S = 0.1
 """How long a finished stream may take to close, or to add the `[DONE]` that some hosts send out of place."""
 
-_MAY_FOLLOW = re.compile(rb"(\s|:[^\r\n]*[\r\n]|data: ?\[DONE\])*")
+_MAY_FOLLOW = re.compile(rb"(?:\s|:[^\r\n]*[\r\n]|data: ?\[DONE\])*")
 
 
 async def frame(call: Call, forward: Handler) -> Reply:
@@ -68,11 +68,12 @@ class _Watch:
             if end is None:
                 yield chunk
                 continue
-            if _MAY_FOLLOW.fullmatch(chunk, end):
+            rest = chunk[end:]
+            if _may_follow(rest):
                 end = len(chunk)
             self._judge(source)
             yield chunk[:end]
-            async for late in _after(source):
+            async for late in _after(source, rest):
                 yield late
             return
         self._judge(source)
@@ -93,9 +94,9 @@ class _Watch:
             self.framed.settled, self.framed.error = cut.end, cut
 
 
-async def _after(source: Reply) -> AsyncIterator[bytes]:
-    """What may still come after the terminal event; anything else ends the upstream."""
-    while True:
+async def _after(source: Reply, late: bytes) -> AsyncIterator[bytes]:
+    """What may still come after the terminal event and these bytes; anything else ends the upstream."""
+    while _may_follow(late):
         chunk = b""
         with anyio.move_on_after(GRACE_S):
             try:
@@ -105,7 +106,19 @@ async def _after(source: Reply) -> AsyncIterator[bytes]:
                 return
             if not chunk:
                 return
-        if not chunk or not _MAY_FOLLOW.fullmatch(chunk):
-            await source.aclose("completed")
-            return
-        yield chunk
+        late += chunk
+        if not chunk:
+            break
+        if _may_follow(late):
+            yield chunk
+    await source.aclose("completed")
+
+
+def _may_follow(late: bytes) -> bool:
+    """True for blank lines, comments and `[DONE]`, the last of them perhaps still incomplete."""
+    whole = _MAY_FOLLOW.match(late)
+    rest = late[whole.end() :] if whole else late
+    return rest.startswith(b":") or any(mark.startswith(rest) for mark in _MARKS)
+
+
+_MARKS = (b"data: [DONE]", b"data:[DONE]")

@@ -47,7 +47,7 @@ def anthropic_error(error: BridgeError) -> bytes:
 
 def openai_error(error: BridgeError) -> bytes:
     """`{"error":{"message","type","param","code"}}`."""
-    code = type(error).__name__ if error.kind != "authentication" else "invalid_api_key"
+    code = "invalid_api_key" if error.kind == "authentication" else None
     detail = {
         "message": error.message,
         "type": OPENAI_TYPES[error.kind],

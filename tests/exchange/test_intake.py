@@ -1,0 +1,206 @@
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from llmbridge.bridge import Bridge
+from llmbridge.errors import Overloaded, StreamTruncated
+from llmbridge.exchange.call import Call, Caller, Handler, Headers, Reply, Request, once
+from llmbridge.exchange.record import Interception
+from llmbridge.stores.memory import MemoryStore
+from llmbridge.upstreams.script import Script
+
+CHAT = "https://api.openai.com/v1/chat/completions"
+MESSAGES = "https://api.anthropic.com/v1/messages"
+BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+
+
+def post(url: str = CHAT, body: bytes = BODY) -> Request:
+    return Request("POST", url, Headers(), body, Caller("transport", actor="alice", client="sdk/1"))
+
+
+async def taken(reply: Reply) -> bytes:
+    return b"".join([chunk async for chunk in reply])
+
+
+def bridge(upstream: Any = None, **options: Any) -> Bridge:
+    return Bridge(upstream or Script(*["Hello"] * 9), environ={}, **options)
+
+
+class Full(MemoryStore):
+    async def begin(self, interception: Interception) -> None:
+        raise OSError("disk full")
+
+
+async def test_an_interception_tells_who_asked_what_and_how_it_ended() -> None:
+    subject = bridge()
+
+    await taken(await subject.handle(post()))
+
+    (kept,) = subject.interceptions
+    found = (kept.frontend, kept.actor, kept.client, kept.provider, kept.dialect, kept.model)
+    assert found == ("transport", "alice", "sdk/1", "openai", "openai.chat", "m")
+    assert (kept.status, kept.end, kept.error, kept.streaming) == (200, "completed", None, False)
+
+
+async def test_a_record_holds_the_request_as_sent_and_the_answer_as_it_came() -> None:
+    subject = bridge()
+
+    body = await taken(await subject.handle(post()))
+
+    (record,) = subject.records
+    assert record.request is not None
+    assert (record.request.body, record.body, record.message and record.message.text) == (
+        BODY,
+        body,
+        "Hello",
+    )
+
+
+async def test_what_is_under_way_can_be_seen() -> None:
+    subject = bridge()
+    reply = await subject.handle(post())
+
+    before = [interception.model for interception in subject.inflight]
+    await taken(reply)
+
+    assert (before, subject.inflight) == (["m"], ())
+
+
+@pytest.mark.parametrize(
+    ("url", "shape"),
+    [
+        (CHAT, {"message", "type", "param", "code"}),
+        (MESSAGES, {"message", "type"}),
+    ],
+)
+async def test_bad_json_is_answered_in_the_clients_own_error_shape(url: str, shape: set[str]) -> None:
+    subject = bridge()
+
+    reply = await subject.handle(post(url, b"{"))
+
+    error = json.loads(await taken(reply))["error"]
+    assert (reply.status, set(error), error["type"]) == (400, shape, "invalid_request_error")
+    assert "not JSON" in error["message"]
+
+
+async def test_bad_json_is_recorded_as_it_came() -> None:
+    subject = bridge()
+
+    await taken(await subject.handle(post(body=b"{")))
+
+    (kept,) = subject.interceptions
+    assert (kept.request.body, kept.status, kept.error_type) == (b"{", 400, "invalid_request")
+
+
+async def test_a_store_that_cannot_take_the_start_refuses_the_call() -> None:
+    script = Script("never said")
+    subject = bridge(script, store=Full())
+
+    reply = await subject.handle(post())
+
+    assert (reply.status, repr(script)) == (503, "Script(1 lines, 0 said)")
+
+
+async def test_an_interceptor_sees_the_call_and_may_answer_it() -> None:
+    async def answer(call: Call, forward: Handler) -> Reply:
+        return Reply(200, Headers(), once(call.model.encode()))
+
+    subject = bridge(interceptors=[answer])
+
+    assert await taken(await subject.handle(post())) == b"m"
+
+
+async def test_interceptors_wrap_in_the_order_given() -> None:
+    seen: list[str] = []
+
+    def noting(name: str) -> Any:
+        async def note(call: Call, forward: Handler) -> Reply:
+            seen.append(name)
+            return await forward(call)
+
+        return note
+
+    await bridge(interceptors=[noting("outer"), noting("inner")]).handle(post())
+
+    assert seen == ["outer", "inner"]
+
+
+async def test_an_interceptor_that_fails_is_an_answer_and_a_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(call: Call, forward: Handler) -> Reply:
+        raise KeyError("secret")
+
+    subject = bridge(interceptors=[fail])
+
+    reply = await subject.handle(post())
+    body = await taken(reply)
+
+    assert (reply.status, b"secret" in body, "KeyError" in caplog.text) == (500, False, True)
+
+
+async def test_an_upstream_that_refuses_is_an_answer_of_its_status() -> None:
+    async def refuse(call: Call) -> Reply:
+        raise Overloaded("too many calls")
+
+    reply = await bridge(refuse).handle(post(MESSAGES))
+
+    assert (reply.status, json.loads(await taken(reply))["error"]["type"]) == (
+        503,
+        "overloaded_error",
+    )
+
+
+async def test_a_stream_cut_at_an_event_border_ends_with_the_dialects_error_event() -> None:
+    event = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+    async def cut(call: Call) -> Reply:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield event
+            raise StreamTruncated("the line went dead")
+
+        return Reply(200, Headers((("content-type", "text/event-stream"),)), chunks())
+
+    subject = bridge(cut)
+
+    body = await taken(await subject.handle(post(MESSAGES)))
+
+    assert body == event + (
+        b'event: error\ndata: {"type":"error","error":{"type":"api_error",'
+        b'"message":"the line went dead"}}\n\n'
+    )
+    assert (subject.records[0].body, subject.records[0].end) == (event, "truncated")
+    assert (subject.interceptions[0].end, subject.interceptions[0].error) == (
+        "truncated",
+        "the line went dead",
+    )
+
+
+async def test_a_client_that_leaves_is_recorded_with_what_it_got() -> None:
+    subject = bridge(Script("one two three"))
+    request = post(body=BODY[:-1] + b',"stream":true}')
+    reply = await subject.handle(request)
+    first = await anext(reply)
+
+    await reply.aclose("client_gone")
+
+    assert (subject.interceptions[0].end, subject.records[0].end, subject.records[0].body) == (
+        "client_gone",
+        "client_gone",
+        first,
+    )
+
+
+def test_secrets_never_reach_the_store() -> None:
+    key = "sk-proj-0123456789abcdefghijABCDEFGHIJ"
+    subject = Bridge(Script(f"your key is {key}"), environ={"OPENAI_API_KEY": key})
+
+    with httpx2.Client(transport=subject.transport()) as client:
+        answer = client.post(CHAT, content=BODY, headers={"authorization": f"Bearer {key}"})
+    subject.close()
+
+    kept = repr([(r.request and r.request.headers, r.headers, r.chunks) for r in subject.records])
+    assert (key in answer.text, key in kept) == (True, False)

@@ -1,0 +1,201 @@
+import pytest
+
+from llmbridge.errors import ConfigurationError, NotFound, RequestError
+from llmbridge.exchange.call import Caller, Headers, Request
+from llmbridge.exchange.routing import Classified, Router, classify
+from llmbridge.providers import PROVIDERS, Provider
+
+SERVER = Caller("server")
+BODY = b'{"model":"m","messages":[],"stream":true}'
+
+
+def post(url: str, body: bytes = BODY, caller: Caller = Caller("transport")) -> Request:
+    return Request("POST", url, Headers(), body, caller)
+
+
+def to_server(path: str, body: bytes = BODY) -> Request:
+    return post(f"http://127.0.0.1:8765{path}", body, SERVER)
+
+
+@pytest.mark.parametrize(
+    ("path", "provider", "dialect", "target"),
+    [
+        ("/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        ("/v1/messages?beta=true", "anthropic", "anthropic.messages", "/v1/messages?beta=true"),
+        (
+            "/v1/messages/count_tokens",
+            "anthropic",
+            "anthropic.count_tokens",
+            "/v1/messages/count_tokens",
+        ),
+        ("/anthropic/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        ("/v1/chat/completions", "openai", "openai.chat", "/chat/completions"),
+        ("/openai/v1/chat/completions", "openai", "openai.chat", "/chat/completions"),
+        ("/v1/responses", "openai", "openai.responses", "/responses"),
+        ("/v1/completions", "openai", "openai.completions", "/completions"),
+        ("/v1/embeddings", "openai", "openai.embeddings", "/embeddings"),
+        ("/openrouter/api/v1/chat/completions", "openrouter", "openai.chat", "/chat/completions"),
+        ("/openrouter/v1/chat/completions", "openrouter", "openai.chat", "/chat/completions"),
+        ("/groq/openai/v1/chat/completions", "groq", "openai.chat", "/chat/completions"),
+        ("/groq/v1/chat/completions", "groq", "openai.chat", "/chat/completions"),
+        ("/zai/api/paas/v4/chat/completions", "zai", "openai.chat", "/chat/completions"),
+    ],
+)
+def test_a_server_finds_provider_and_dialect_by_the_path(
+    path: str, provider: str, dialect: str, target: str
+) -> None:
+    where = Router().destination(to_server(path))
+
+    assert (where.provider.name, where.dialect.name, where.target) == (provider, dialect, target)
+
+
+@pytest.mark.parametrize(
+    ("url", "provider", "dialect", "target"),
+    [
+        ("https://api.anthropic.com/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        ("https://api.openai.com/v1/responses", "openai", "openai.responses", "/responses"),
+        (
+            "https://openrouter.ai/api/v1/chat/completions",
+            "openrouter",
+            "openai.chat",
+            "/chat/completions",
+        ),
+        ("https://api.together.xyz/v1/chat/completions", "together", "openai.chat", "/chat/completions"),
+        (
+            "https://a.openai.azure.com//openai/deployments/d/chat/completions?api-version=1",
+            "azure",
+            "openai.chat",
+            "/openai/deployments/d/chat/completions?api-version=1",
+        ),
+        ("https://api.writer.com/v1/chat", "writer", "openai.chat", "/chat"),
+        ("http://localhost:11434/v1/chat/completions", "ollama", "openai.chat", "/chat/completions"),
+        ("http://localhost:8787/anthropic/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        ("http://bridge/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        ("https://api.unheard.ai/v1/chat/completions", "unheard", "openai.chat", "/chat/completions"),
+    ],
+)
+def test_in_process_the_host_comes_first(url: str, provider: str, dialect: str, target: str) -> None:
+    where = Router().destination(post(url))
+
+    assert (where.provider.name, where.dialect.name, where.target) == (provider, dialect, target)
+
+
+def test_a_server_never_goes_by_the_host() -> None:
+    request = post("http://localhost:11434/v1/chat/completions", caller=SERVER)
+
+    assert Router().destination(request).provider.name == "openai"
+
+
+@pytest.mark.parametrize(
+    ("fields", "provider"), [((), "openai"), ((("anthropic-version", "1"),), "anthropic")]
+)
+def test_a_model_list_goes_by_the_version_header(
+    fields: tuple[tuple[str, str], ...], provider: str
+) -> None:
+    request = Request("GET", "http://127.0.0.1/v1/models", Headers(fields), caller=SERVER)
+
+    where = Router().destination(request)
+
+    assert (where.provider.name, where.dialect.name) == (provider, "models")
+
+
+def test_a_host_nobody_serves_has_no_base_url() -> None:
+    where = Router().destination(post("https://api.unheard.ai/v1/chat/completions"))
+
+    assert where.provider.base_url == ""
+
+
+def test_a_call_knows_model_and_streaming() -> None:
+    router, request = Router(), to_server("/v1/chat/completions")
+
+    call = router.call(request, router.destination(request), "i")
+
+    assert (call.id, call.model, call.streaming) == ("i", "m", True)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"model": NaN}', b"[" * 100_000, b"\xff\xfe"])
+def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
+    router, request = Router(), to_server("/v1/messages", body)
+
+    with pytest.raises(RequestError, match="JSON"):
+        router.call(request, router.destination(request), "i")
+
+
+def test_deep_json_is_refused_and_does_not_crash() -> None:
+    body = b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    router, request = Router(), to_server("/v1/messages", body)
+
+    with pytest.raises(RequestError, match="nested"):
+        router.call(request, router.destination(request), "i")
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/v1/files", "/unheard/v1/files"])
+def test_a_server_has_no_other_routes(path: str) -> None:
+    router, request = Router(), to_server(path)
+
+    with pytest.raises(NotFound, match="/v1/chat/completions"):
+        router.call(request, router.destination(request), "i")
+
+
+def test_a_route_sends_a_bare_request_elsewhere_and_renames_the_model() -> None:
+    router = Router(routes={"gpt-*": "openrouter/openai/gpt", "*": "groq"})
+    request = to_server("/v1/chat/completions", b'{"model":"gpt-9","messages":[],"n":1}')
+
+    call = router.call(request, router.destination(request), "i")
+
+    assert (call.provider.name, call.model, call.request.body) == (
+        "openrouter",
+        "openai/gpt",
+        b'{"model":"openai/gpt","messages":[],"n":1}',
+    )
+
+
+def test_a_route_without_a_model_leaves_the_bytes_alone() -> None:
+    router = Router(routes={"*": "groq"})
+    request = to_server("/v1/chat/completions", b'{ "model": "m" }')
+
+    call = router.call(request, router.destination(request), "i")
+
+    assert (call.provider.name, call.request.body) == ("groq", b'{ "model": "m" }')
+
+
+def test_a_request_that_names_its_provider_is_not_rerouted() -> None:
+    router = Router(routes={"*": "groq"})
+    request = to_server("/openai/v1/chat/completions")
+
+    assert router.call(request, router.destination(request), "i").provider.name == "openai"
+
+
+def test_a_route_to_a_provider_of_another_dialect_is_an_error_of_the_request() -> None:
+    router, request = Router(routes={"claude-*": "openai/gpt"}), to_server(
+        "/v1/messages", b'{"model":"claude-x"}'
+    )
+
+    with pytest.raises(NotFound, match="does not speak anthropic.messages"):
+        router.call(request, router.destination(request), "i")
+
+
+def test_a_route_to_no_provider_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="'nowhere', which is no provider"):
+        Router(routes={"*": "nowhere/m"})
+
+
+@pytest.mark.parametrize("row", PROVIDERS, ids=lambda row: row.name)
+def test_every_provider_is_found_by_its_own_name(row: Provider) -> None:
+    path = f"/{row.name}/v1/{'messages' if row.name == 'anthropic' else 'chat/completions'}"
+
+    where = Router().destination(to_server(path))
+
+    assert (where.provider, where.dialect.name) == (row, row.dialects[0])
+
+
+def test_classify_tells_a_recorded_request_in_names() -> None:
+    assert classify(post("https://api.openai.com/v1/chat/completions")) == Classified(
+        "openai", "openai.chat", "m", True
+    )
+
+
+def test_classify_never_raises() -> None:
+    found = classify(Request("GET", "not a url \x00", body=b"\xff"))
+
+    assert (found.dialect, found.model, found.streaming) == ("opaque", None, False)
