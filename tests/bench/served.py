@@ -12,7 +12,7 @@ from llmbridge import Bridge, Replay
 
 def bridge_of(kind: str, source: str) -> Bridge:
     if kind == "replay":
-        return Bridge(Replay(source, speed=0))
+        return Bridge(Replay(source, speed=0, strict=False))
     return Bridge(base_urls={"anthropic": source, "openai": source})
 
 
