@@ -1,0 +1,23 @@
+"""Reading JSON that others wrote: what is not of the kind that was asked for is not there."""
+
+from typing import Any, TypeGuard
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """True for a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """True for a JSON array."""
+    return isinstance(value, list)
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects in an array; of anything else, none."""
+    return [item for item in value if is_object(item)] if is_list(value) else []
+
+
+def text(value: object) -> str:
+    """The string; empty for anything else."""
+    return value if isinstance(value, str) else ""
