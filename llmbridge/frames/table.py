@@ -1,0 +1,45 @@
+"""Rows to a DataFrame of fixed columns and dtypes, however many rows there are."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from llmbridge.canon.strict_json import mend_surrogates
+from llmbridge.frames.columns import Column
+
+Row = tuple[object, ...]
+"""One value per column, in order; None where it is not known."""
+
+_INT64 = 2**63
+
+
+def as_frame(columns: Sequence[Column], rows: Iterable[Row]) -> pd.DataFrame:
+    """The rows as a frame with exactly these columns; no rows give the same dtypes."""
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    named = zip(columns, cells, strict=True)
+    # As objects first: pandas would make floats of counts where one is missing.
+    frame = pd.DataFrame({column.name: _fit(column, cell) for column, cell in named}, dtype=object)
+    return frame.astype({column.name: column.dtype for column in columns})
+
+
+def _fit(column: Column, values: Sequence[object]) -> list[object]:
+    match column.dtype:
+        case "str":
+            return [_text(value) for value in values]
+        case "Int64":
+            return [_count(value) for value in values]
+        case _:
+            return list(values)
+
+
+def _text(value: object) -> str | None:
+    """Half a surrogate pair, as a delta may hold one, has no place in UTF-8."""
+    if value is None:
+        return None
+    text = str(value)
+    return text if text.isascii() else mend_surrogates(text)
+
+
+def _count(value: object) -> int | None:
+    """A number that the column cannot hold is not known."""
+    return value if isinstance(value, int) and -_INT64 <= value < _INT64 else None

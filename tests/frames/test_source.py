@@ -1,0 +1,157 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from llmbridge import frames
+from llmbridge.errors import CassetteError, ConfigurationError
+from llmbridge.exchange.record import Interception
+from llmbridge.frames import Frames
+from llmbridge.frames.columns import FRAMES
+from llmbridge.stores.cassette import Cassette
+from tests.frames.samples import NOON, Shelf, record, request
+
+TEXT = ("anthropic.messages", "text.sse")
+
+
+def ids(source, **filters):
+    return list(frames.interceptions(source, **filters).index)
+
+
+def test_a_store_is_flushed_before_it_is_read():
+    shelf = Shelf()
+
+    frames.interceptions(shelf)
+
+    assert shelf.flushed == 1
+
+
+def test_records_without_an_interception_come_after_the_interceptions():
+    told = Interception("i2", NOON, request({}))
+
+    assert ids(Shelf([told], [record(*TEXT), record(*TEXT, id="i2")])) == ["i2", "i1"]
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_of_a_source_are_those_of_the_module(name):
+    source = [record("anthropic.messages", "thinking_tool_call.sse")]
+
+    bound = getattr(Frames(source), name)(provider="anthropic")
+
+    assert bound.equals(getattr(frames, name)(source))
+
+
+def test_time_bounds_take_what_starts_from_since_until_just_before_until():
+    records = [record(*TEXT, id=str(h), started_at=NOON + timedelta(hours=h)) for h in range(4)]
+
+    assert ids(records, since="2026-11-20T13:00", until=NOON + timedelta(hours=3)) == ["1", "2"]
+
+
+def test_time_bounds_have_zones():
+    records = [record(*TEXT)]
+    east = timezone(timedelta(hours=2))
+
+    assert ids(records, since=datetime(2026, 11, 20, 14, tzinfo=east)) == ["i1"]
+    assert ids(records, until="2026-11-20T14:00+02:00") == []
+
+
+def test_what_has_no_start_is_in_no_bounds():
+    records = [record(*TEXT, started_at=None)]
+
+    assert ids(records) == ["i1"]
+    assert ids(records, since=datetime.min.replace(tzinfo=UTC)) == []
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"interception_id": "i1"},
+        {"session_id": "s1"},
+        {"actor": "alice"},
+        {"client": "Claude Code"},
+        {"frontend": "asgi"},
+        {"provider": "anthropic"},
+        {"dialect": "anthropic.messages"},
+        {"model": "claude-latest"},
+        {"model": "claude-sonnet-5"},
+        {"status": 200},
+        {"end": "completed"},
+        {"streaming": True},
+        {"replayed": False},
+        {"provider": "anthropic", "actor": "alice"},
+    ],
+    ids=str,
+)
+def test_a_filter_keeps_what_has_its_value(filters):
+    told = Interception(
+        "i1",
+        NOON,
+        request({}),
+        frontend="asgi",
+        actor="alice",
+        client="Claude Code",
+        session_id="s1",
+        model="claude-latest",
+        streaming=True,
+    )
+    other = Interception("i2", NOON, request({}), model="other", replayed=True)
+    shelf = Shelf(
+        [told, other],
+        [record(*TEXT), record("openai.chat", "error_400.json", id="i2")],
+    )
+
+    assert ids(shelf, **filters) == ["i1"]
+
+
+def test_a_filter_chooses_whole_interceptions():
+    rounds = [record(*TEXT), record("openai.chat", "text.sse", round=1)]
+
+    assert len(frames.token_usage(rounds, provider="openai")) == 2
+
+
+def test_an_unknown_filter_is_refused_with_the_known_ones():
+    with pytest.raises(
+        ConfigurationError, match=r"no filter 'modle': use one of since, until, .*model"
+    ):
+        frames.events([], modle="x")  # type: ignore[call-arg]  # what a user mistypes
+
+
+@pytest.mark.parametrize("value", ["yesterday", 5, None])
+def test_a_bound_that_is_no_time_is_refused(value):
+    with pytest.raises(ConfigurationError, match=f"since={value!r} is no time"):
+        frames.events([], since=value)
+
+
+def test_a_glob_without_a_file_is_refused(tmp_path):
+    with pytest.raises(CassetteError, match="no file matches"):
+        frames.events(tmp_path / "*.yaml")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a/session.yaml", "b/session.json"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        Cassette(path, [record(*TEXT), record("openai.chat", "text.sse")]).save()
+    return tmp_path
+
+
+EVERY = ["a/session.yaml#0", "a/session.yaml#1", "b/session.json#0", "b/session.json#1"]
+
+
+def test_a_cassette_is_read_from_its_path(folder):
+    assert ids(folder / "a" / "session.yaml") == ["session.yaml#0", "session.yaml#1"]
+
+
+@pytest.mark.parametrize("glob", ["*/session.*", "**/session.*", "*"])
+def test_a_glob_gives_what_the_whole_folder_gives(folder, glob):
+    assert ids(str(folder / glob)) == ids(folder) == EVERY
+
+
+def test_filters_hold_for_cassettes(folder):
+    assert ids(folder, provider="openai") == EVERY[1::2]
+
+
+def test_a_cassette_at_hand_is_a_source(folder):
+    cassette = Cassette.load(folder)
+
+    assert frames.events(cassette).equals(frames.events(folder))
