@@ -3,8 +3,9 @@
 Source: OpenAI API reference, "Chat completions"; DeepSeek's `reasoning_content`, OpenRouter's `reasoning` and
 `reasoning_details`, Mistral's content parts and Groq's `x_groq` from their own references.
 
-Canon carries the first choice. Annotations, audio, log probabilities and moderation are relayed and recorded as they
-are, and left out of a decoded message; so are the borders between neighbouring blocks of one kind.
+Canon carries the first choice. Annotations, audio, log probabilities, moderation and reasoning that stands in
+`reasoning_details` alone are relayed and recorded as they are, and left out of a decoded message; so are the borders
+between neighbouring blocks of one kind.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -142,7 +143,7 @@ class _Decoder:
         thought = said.get("reasoning_content") or said.get("reasoning")
         details = said.get("reasoning_details")
         if isinstance(details, list):
-            yield from self._take_details(details, thought)
+            yield from self._take_details(details)
         if isinstance(thought, str) and thought:
             yield from self._write("thinking", Thinking(), thought)
         yield from self._take_content(said.get("content"))
@@ -173,14 +174,11 @@ class _Decoder:
         elif isinstance(part.get("text"), str):
             yield from self._write("text", Text(), part["text"])
 
-    def _take_details(self, details: list[Any], thought: Any) -> Iterator[Delta]:
-        """OpenRouter says reasoning twice: the details count only for what the plain key lacks."""
+    def _take_details(self, details: list[Any]) -> Iterator[Delta]:
+        """Signatures and sealed reasoning; the text of a detail is said again in the plain key."""
         for detail in details:
             if not isinstance(detail, dict):
                 continue
-            text = detail.get("text") or detail.get("summary")
-            if isinstance(text, str) and text and not thought:
-                yield from self._write("thinking", Thinking(), text)
             if detail.get("type") == "reasoning.encrypted":
                 yield from self._redacted(str(detail.get("data") or ""))
             elif detail.get("signature"):
@@ -193,7 +191,7 @@ class _Decoder:
         self._blocks += 1
 
     def _take_call(self, call: dict[str, Any]) -> Iterator[Delta]:
-        custom = call.get("type") == "custom" or "custom" in call
+        custom = call.get("type") == "custom" or "function" not in call
         function = call.get("custom" if custom else "function") or {}
         name, call_id = str(function.get("name") or ""), str(call.get("id") or "")
         key = self._call_key(call)
