@@ -195,12 +195,12 @@ class ResponseDecoder:
         kind, id = value.get("type"), text(value.get("id"))
         if kind not in _KINDS:
             return
-        item = self._item(kind, wire.output_index, id)
-        if item.done and item.id != id:
-            # Gateways that count every item as number 0.
+        item, ends = self._item(kind, wire.output_index, id), wire.type.endswith(".done")
+        if item.id != id and (item.done or (item.said and not ends)):
+            # A gateway that gives every item the index 0.
             item = self._new(kind, wire.output_index, id)
         item.id = id
-        if wire.type.endswith(".done"):
+        if ends:
             yield from self._settle(item, value)
         elif kind in _CALLS and value.get("name"):
             item.call = _call(value)
@@ -217,7 +217,7 @@ class ResponseDecoder:
             yield from self._end(item, index)
 
     def _item(self, kind: str, index: int | None, id: str | None) -> _Item:
-        """The item an event speaks of. Ids count only where there is no index: some gateways change them every time."""
+        """The item an event speaks of; ids count where there is no index, as some gateways change them every time."""
         if index is not None:
             item = self._at.get(index)
             return item if item and item.kind == kind else self._new(kind, index, id)
@@ -237,7 +237,7 @@ class ResponseDecoder:
     def _recall(self, output: list[dict[str, Any]]) -> Iterator[Delta]:
         """Settle what the stream left open, and say what it left out."""
         streamed = list(self._items)
-        heard = {item.kind for item in streamed if item.said}
+        heard = {item.kind for item in streamed if item.said or item.done}
         for index, value in enumerate(output):
             kind, id = value.get("type"), text(value.get("id"))
             if kind not in _KINDS:

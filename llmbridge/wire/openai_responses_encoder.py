@@ -92,10 +92,11 @@ def call_fields(call: ToolCall, empty: str = "{}") -> JsonObject:
 
 
 class _Open(NamedTuple):
-    """A block under way: the name of its text's events, and what all of them hold."""
+    """A block under way: the name of its text's events, what all of them hold, and its deltas beside that."""
 
     voice: str
     place: JsonObject
+    beside: JsonObject
 
 
 class ResponseEncoder:
@@ -112,7 +113,7 @@ class ResponseEncoder:
         """What goes over the wire for this event."""
         match event.delta:
             case BlockDelta(index, text):
-                return self._grow(index, text)
+                return list(self._grow(index, text))
             case Start():
                 return self._begin(event)
             case BlockStart(index, block):
@@ -144,19 +145,16 @@ class ResponseEncoder:
         if isinstance(block, Text):
             yield self._sse("response.content_part.added", **opened.place, part=_part(block, ""))
 
-    def _grow(self, index: int, text: str) -> list[SSE]:
-        voice, place = self._open[index]
-        if index in self._said:
-            return [self._sse(f"{voice}.delta", **place, delta=text)]
-        self._said.add(index)
-        first: list[SSE] = []
-        if "summary_index" in place:
+    def _grow(self, index: int, text: str) -> Iterator[SSE]:
+        voice, place, beside = self._open[index]
+        if index not in self._said and "summary_index" in place:
             part = _summary_part("")
-            first.append(self._sse("response.reasoning_summary_part.added", **place, part=part))
-        return [*first, self._sse(f"{voice}.delta", **place, delta=text)]
+            yield self._sse("response.reasoning_summary_part.added", **place, part=part)
+        self._said.add(index)
+        yield self._sse(f"{voice}.delta", **place, delta=text, **beside)
 
     def _end(self, index: int, block: Block) -> Iterator[SSE]:
-        voice, place = self._open.pop(index)
+        voice, place, _ = self._open.pop(index)
         item = encode_item(block, place["item_id"], "completed")
         match block:
             case Text(text):
@@ -197,17 +195,18 @@ class ResponseEncoder:
 def _opened(block: Block, place: JsonObject) -> _Open:
     match block:
         case Text(refusal=True):
-            return _Open("response.refusal", {**place, "content_index": 0})
+            return _Open("response.refusal", {**place, "content_index": 0}, {})
         case Text():
-            return _Open("response.output_text", {**place, "content_index": 0})
+            beside: JsonObject = {"logprobs": []}
+            return _Open("response.output_text", {**place, "content_index": 0}, beside)
         case Thinking():
-            return _Open("response.reasoning_summary_text", {**place, "summary_index": 0})
+            return _Open("response.reasoning_summary_text", {**place, "summary_index": 0}, {})
         case ToolCall(server=True):
-            return _Open("response.mcp_call_arguments", place)
+            return _Open("response.mcp_call_arguments", place, {})
         case ToolCall(custom=True):
-            return _Open("response.custom_tool_call_input", place)
+            return _Open("response.custom_tool_call_input", place, {})
         case ToolCall():
-            return _Open("response.function_call_arguments", place)
+            return _Open("response.function_call_arguments", place, {})
         case _:
             assert_never(block)
 

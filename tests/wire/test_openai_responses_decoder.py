@@ -176,21 +176,45 @@ def test_parts_counted_from_one_are_the_same_parts() -> None:
     assert streamed == said(Text("One"), Text("Two"))
 
 
-def test_items_that_all_have_index_zero_are_told_apart_by_their_ids() -> None:
+@pytest.mark.parametrize("ends", [True, False], ids=["with-ends", "without-ends"])
+def test_items_that_all_have_index_zero_are_told_apart_by_their_ids(ends: bool) -> None:
     one, two = message("One", id="msg_1"), message("Two", id="msg_2")
 
     streamed = read(
         CREATED,
         added({**one, "content": []}, output_index=0),
         piece("One", output_index=0, item_id="msg_1"),
-        done(one, output_index=0),
+        *([done(one, output_index=0)] if ends else []),
         added({**two, "content": []}, output_index=0),
         piece("Two", output_index=0, item_id="msg_2"),
-        done(two, output_index=0),
+        *([done(two, output_index=0)] if ends else []),
         completed(one, two),
     )
 
     assert streamed == said(Text("One"), Text("Two"))
+
+
+def test_ids_that_change_from_event_to_event_do_not_matter() -> None:
+    sealed = {**reasoning(), "encrypted_content": "gAAAA"}
+
+    streamed = read(
+        CREATED,
+        added({**sealed, "id": "a"}, output_index=0),
+        done({**sealed, "id": "b"}, output_index=0),
+        added({**message(), "id": "c"}, output_index=1),
+        piece("Hello", output_index=1, item_id="d"),
+        done(message("Hello", id="e"), output_index=1),
+        added({**WEATHER, "id": "f"}, output_index=2),
+        piece(ASKED, "function_call_arguments", output_index=2, item_id="g"),
+        done({**WEATHER, "id": "h", "arguments": ASKED}, output_index=2),
+        completed(
+            {**sealed, "id": "i"},
+            message("Hello", id="j"),
+            {**WEATHER, "id": "k", "arguments": ASKED},
+        ),
+    )
+
+    assert streamed == said(Thinking("", "gAAAA", redacted=True), Text("Hello"), CALL)
 
 
 def test_items_without_an_index_are_told_apart_by_their_ids() -> None:
