@@ -151,12 +151,9 @@ class Bridge:
     def asgi(self) -> "ASGIApp":
         """An ASGI app to mount in FastAPI or Starlette at any prefix; who may reach it is the outer app's affair.
 
-        It answers to loopback Host names and to `allowed_hosts`.
+        It answers to loopback Host names and to the bridge's `allowed_hosts`.
         """
-        from llmbridge.frontends.asgi import LOOPBACK_HOSTS, ASGIApp
-
-        hosts = (*LOOPBACK_HOSTS, *self._allowed_hosts)
-        return ASGIApp(self.handle, token=None, allowed_hosts=hosts, encode_error=self._encode_error)
+        return self._app(None, "127.0.0.1")
 
     def serve(
         self,
@@ -176,17 +173,8 @@ class Bridge:
         """
         from llmbridge.frontends.server import Server
 
-        server = Server(
-            self.handle,
-            self._portal.open,
-            host=host,
-            port=port,
-            token=self._token(token),
-            allow_remote=allow_remote,
-            allowed_hosts=self._allowed_hosts,
-            encode_error=self._encode_error,
-            on_stop=self._servers_changed,
-        )
+        app = self._app(self._token(token), host)
+        server = Server(app, self._portal.open(), host=host, port=port, allow_remote=allow_remote)
         self._servers.append(server.start())
         return server
 
@@ -279,9 +267,15 @@ class Bridge:
     def _encode_error(self, request: Request, error: BridgeError) -> bytes:
         return shape(request, self._router.destination(request)).encode_error(error)
 
-    def _servers_changed(self, server: "Server") -> None:
-        if server in self._servers:
-            self._servers.remove(server)
+    def _app(self, token: str | None, host: str) -> "ASGIApp":
+        from llmbridge.frontends.admission import LOOPBACK_HOSTS
+        from llmbridge.frontends.asgi import ASGIApp
+
+        hosts = {*LOOPBACK_HOSTS, host, *self._allowed_hosts}
+        if host in ("0.0.0.0", "::") and not self._allowed_hosts:
+            # Served under names that are not known here; the token keeps strange pages out.
+            hosts = None
+        return ASGIApp(self.handle, self._encode_error, token=token, allowed_hosts=hosts)
 
     async def _close_upstream(self) -> None:
         close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)

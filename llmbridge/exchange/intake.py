@@ -15,7 +15,7 @@ from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.opaque import OPAQUE
 
-_log = logging.getLogger("llmbridge")
+_logger = logging.getLogger("llmbridge")
 
 
 def new_id() -> str:
@@ -73,7 +73,7 @@ class Intake:
             return error_reply(shape(request, where), error)
         except Exception:
             # The border: whatever an interceptor raises, the client gets an answer.
-            _log.exception("call %s failed", opened.id)
+            _logger.exception("call %s failed", opened.id)
             return error_reply(
                 shape(request, where), BridgeError("the bridge failed; its log says why")
             )
@@ -96,7 +96,7 @@ class Intake:
         try:
             await self._store.begin(opened)
         except Exception as error:
-            _log.exception("the store refused the start of call %s", opened.id)
+            _logger.exception("the store refused the start of call %s", opened.id)
             raise StoreUnavailable("the call could not be recorded, so it was not made") from error
 
     def _end(self, opened: Interception, reply: Reply) -> None:

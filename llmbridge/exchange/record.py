@@ -107,9 +107,10 @@ class Record:
         if self.request is None:
             return None
         try:
-            return dialect_named(self.dialect).decode_request(loads_strict(self.request.body))
+            body = loads_strict(self.request.body)
         except ValueError:
             return None
+        return dialect_named(self.dialect).decode_request(body) if isinstance(body, dict) else None
 
 
 class Store(Protocol):
