@@ -1,0 +1,390 @@
+"""Secrets out, before a record reaches a store.
+
+Request headers keep the values on a list, answer headers lose those on another. Bodies lose what has the shape of a
+credential and the secrets this process knows, requests also what JSON keys such as `api_key` hold.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+from urllib.parse import quote, quote_plus
+
+from llmbridge.exchange.call import Headers, Request
+from llmbridge.exchange.record import Chunk, Record
+
+_KEPT = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "anthropic-beta",
+        "anthropic-dangerous-direct-browser-access",
+        "anthropic-version",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "openai-beta",
+        "transfer-encoding",
+        "x-title",
+    )
+)
+_DROPPED = re.compile(r"user-agent|x-stainless-.*|x-goog-api-client")
+_HIDDEN = re.compile(
+    r"set-cookie2?|.*organi[sz]ation.*|.*-project(-id)?|.*account-id|.*ratelimit.*-(id|user|key)"
+    r"|(proxy-)?authorization|.*(api-?key|-token|-secret|-signature|-credential)"
+)
+_QUERY = re.compile(
+    rb"(?i)(?:^|(?<=[?&;]))"
+    rb"((?:x-goog-|x-amz-)?(?:api[_-]?key|key|sig|signature|credential|security-token)"
+    rb"|(?:access_|auth_|refresh_|id_)?token|client_secret|secret|password|auth)"
+    rb"=(?!<redacted:)([^&#;\s\"'<>\\]+)"
+)
+_USERINFO = re.compile(rb"(?<=://)(?!<redacted:)[^/?#\s@\"'<>\\]+(?=@)")
+
+_NAMES = (
+    rb"[\w.-]{0,64}?"
+    rb"(?:(?i:(?:api|access|secret|private|signing|encryption|subscription|account)[_-]?key"
+    rb"|(?:access|api|auth|authorization|bearer|bot|github|hf|id|refresh|secret|security|session)"
+    rb"[_-]?token|secret|password|passwd|passphrase|authorization|credentials?)"
+    rb"|[A-Z0-9]_(?:KEY|TOKEN|PAT))"
+)
+# A `token` alone may be a word of a vocabulary: only what looks like a credential is one.
+_CREDENTIAL = rb"(?=[^\"\d]*\d)[\w./+=~-]{8,}"
+
+
+def _fields(quoted: bytes, character: bytes) -> re.Pattern[bytes]:
+    """A name and its string value between such quotes."""
+    between = quoted + rb"\s*:\s*" + quoted + rb"(?!<redacted:)"
+    named = _NAMES + between + rb"((?:" + character + rb")+)"
+    token = rb"token" + between + rb"(" + _CREDENTIAL + rb")"
+    return re.compile(quoted + rb"(?:" + named + rb"|" + token + rb")" + quoted, re.DOTALL)
+
+
+_PLAIN = _fields(rb'"', rb'[^"\\]|\\.')
+_NESTED = _fields(rb'\\"', rb'[^"\\]|\\\\(?:\\.|[^\\])')
+"""Inside a JSON string, as tool arguments are sent."""
+
+_ENDS = b"key Key KEY oken OKEN PAT cret CRET word WORD sswd SSWD hrase zation ZATION tial tials"
+
+
+def _ending(border: bytes) -> re.Pattern[bytes]:
+    """Finds names by their last letters: fast, since it begins with bytes that are rare."""
+    behind = b"|".join(b"(?<=" + end + border + b")" for end in _ENDS.split())
+    return re.compile(border + b"(?:" + behind + b")")
+
+
+_FIELDS = (
+    (_ending(rb'":'), b'"', _PLAIN),
+    (_ending(rb'" :'), b'"', _PLAIN),
+    (_ending(rb'\\":'), b'\\"', _NESTED),
+)
+_LONGEST_NAME = 80
+
+
+class _Shape(NamedTuple):
+    """What one kind of credential looks like."""
+
+    rule: str
+    pattern: re.Pattern[bytes]
+
+
+def _shape(rule: str, pattern: bytes, marker: bytes = b"") -> _Shape:
+    """Such a word; with a marker, which is what it begins with, it is found fast."""
+    # The `n` of an escaped line end is not a part of the word after it.
+    begins = rb"(?:(?<![A-Za-z0-9_]%b)|(?<=\\[nrtbf]%b)|(?<=%%[0-9A-Fa-f]{2}%b))" % ((marker,) * 3)
+    return _Shape(rule, re.compile(b"(" + marker + begins + pattern + b")"))
+
+
+_SHAPES: tuple[tuple[re.Pattern[bytes], tuple[_Shape, ...]], ...] = (
+    (
+        re.compile(rb"-(?:(?<=sk-)|(?<=xai-)|(?<=pplx-))"),
+        (
+            _shape("anthropic-key", rb"[\w-]{8,}", b"sk-ant-"),
+            _shape("openrouter-key", rb"[\w-]{8,}", b"sk-or-"),
+            _shape("openai-key", rb"(?:proj|svcacct|admin|None)-[\w-]{8,}", b"sk-"),
+            _shape("openai-key", rb"(?=[A-Za-z]*\d)[A-Za-z0-9]{8,}", b"sk-"),
+            _shape("langfuse-key", rb"[\da-f-]{36}", b"sk-lf-"),
+            _shape("cerebras-key", rb"[A-Za-z0-9]{20,}", b"csk-"),
+            _shape("xai-key", rb"[A-Za-z0-9]{20,}", b"xai-"),
+            _shape("perplexity-key", rb"[A-Za-z0-9]{20,}", b"pplx-"),
+        ),
+    ),
+    (
+        re.compile(rb"_(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=hf_)|(?<=gsk_))"),
+        (
+            _shape("github-token", rb"gh[pousr]_[A-Za-z0-9]{8,}"),
+            _shape("github-token", rb"\w{8,}", b"github_pat_"),
+            _shape("huggingface-token", rb"[A-Za-z0-9]{20,}", b"hf_"),
+            _shape("groq-key", rb"[A-Za-z0-9]{20,}", b"gsk_"),
+        ),
+    ),
+    (re.compile(rb"AIza"), (_shape("google-key", rb"[\w-]{8,}", b"AIza"),)),
+    (re.compile(rb"AKIA"), (_shape("aws-key", rb"[A-Z0-9]{12,}", b"AKIA"),)),
+    (re.compile(rb"\.eyJ"), (_shape("jwt", rb"[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?", b"eyJ"),)),
+    (
+        re.compile(rb"earer "),
+        (_Shape("bearer", re.compile(rb"[Bb]earer ((?=[A-Za-z._~+/=-]*\d)[\w.~+/=-]{8,})")),),
+    ),
+    (
+        re.compile(rb"PRIVATE KEY-----"),
+        (
+            _Shape(
+                "private-key",
+                re.compile(rb"PRIVATE KEY-----((?:\\+[nr]|[A-Za-z0-9+/=\s]){16,})"),
+            ),
+        ),
+    ),
+)
+"""What to look for first, since it is cheap, and the shapes that may then be there."""
+
+_MIN_LENGTH = 8
+"""A known secret shorter than this is taken for an ordinary word."""
+
+
+class _Find(NamedTuple):
+    """Bytes to take out, and the rule that says so; `rank` decides where two overlap."""
+
+    start: int
+    end: int
+    rank: int
+    rule: str
+
+
+class Redactor:
+    """Takes secrets out of requests, records and messages. Without known secrets it goes by names and shapes alone.
+
+    What holds no secret is handed back as it is, the same object. A secret that the model spreads over several
+    events is not seen.
+    """
+
+    __slots__ = ("_basic", "_known")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret.strip() for secret in secrets}, key=len, reverse=True)
+        known = [secret for secret in known if len(secret) >= _MIN_LENGTH]
+        self._known = tuple(dict.fromkeys(form for secret in known for form in _spellings(secret)))
+        self._basic = tuple(dict.fromkeys(form for secret in known for form in _in_base64(secret)))
+
+    def request(self, request: Request) -> tuple[Request, tuple[str, ...]]:
+        """The request without secrets, and the names of the rules that fired."""
+        rules: set[str] = set()
+        form = "x-www-form-urlencoded" in request.headers.get("content-type", "").lower()
+        find = self._in_form if form else self._in_request_body
+        body = self._clean(request.body, find, rules)
+        url = self._clean_text(request.url, self._in_url, rules)
+        headers = self._request_headers(request.headers, rules)
+        if len(body) != len(request.body):
+            headers = _restated(headers, len(body))
+        if body is request.body and url is request.url and headers is request.headers:
+            return request, ()
+        return replace(request, url=url, headers=headers, body=body), tuple(sorted(rules))
+
+    def record(self, record: Record) -> Record:
+        """The record without secrets; `redacted` names the rules that fired."""
+        rules = set(record.redacted)
+        request = record.request
+        if request is not None:
+            request, fired = self.request(request)
+            rules.update(fired)
+        headers = self._answer_headers(record.headers, rules)
+        chunks, length = self._chunks(record.chunks, rules)
+        if chunks is not record.chunks:
+            headers = _restated(headers, length)
+        error = record.error and self._clean_text(record.error, self._in_text, rules)
+        if (
+            request is record.request
+            and headers is record.headers
+            and chunks is record.chunks
+            and error is record.error
+        ):
+            return record
+        return replace(
+            record,
+            request=request,
+            headers=headers,
+            chunks=chunks,
+            error=error,
+            redacted=tuple(sorted(rules)),
+        )
+
+    def text(self, text: str) -> str:
+        """An error message or the like without secrets."""
+        return self._clean_text(text, self._in_text, set())
+
+    def _request_headers(self, headers: Headers, rules: set[str]) -> Headers:
+        pairs: list[tuple[str, str]] = []
+        for name, value in headers.pairs:
+            if _DROPPED.fullmatch(name.lower()):
+                continue
+            if name.lower() not in _KEPT and value and not _is_mark(value):
+                rules.add("header")
+                value = _mark("header")
+            pairs.append((name, value))
+        return self._header_values(headers, pairs, rules)
+
+    def _answer_headers(self, headers: Headers, rules: set[str]) -> Headers:
+        pairs: list[tuple[str, str]] = []
+        for name, value in headers.pairs:
+            if value and not _is_mark(value) and _HIDDEN.fullmatch(name.lower()):
+                rules.add("header")
+                value = _mark("header")
+            pairs.append((name, value))
+        return self._header_values(headers, pairs, rules)
+
+    def _header_values(
+        self, headers: Headers, pairs: list[tuple[str, str]], rules: set[str]
+    ) -> Headers:
+        together = "\n".join(value for _, value in pairs)
+        if self._clean_text(together, self._in_text, set()) is not together:
+            pairs = [(name, self._clean_text(value, self._in_text, rules)) for name, value in pairs]
+        return headers if pairs == list(headers.pairs) else Headers(pairs)
+
+    def _chunks(self, chunks: tuple[Chunk, ...], rules: set[str]) -> tuple[tuple[Chunk, ...], int]:
+        """The chunks without secrets, also those split between two, and the length of them all."""
+        body = chunks[0][1] if len(chunks) == 1 else b"".join(chunk for _, chunk in chunks)
+        finds = _merged(self._in_body(body))
+        if not finds:
+            return chunks, len(body)
+        rules.update(find.rule for find in finds)
+        recut = tuple(chunk for chunk in _recut(chunks, finds) if chunk[1])
+        return recut, sum(len(chunk) for _, chunk in recut)
+
+    def _clean(
+        self, data: bytes, search: Callable[[bytes], Iterable[_Find]], rules: set[str]
+    ) -> bytes:
+        finds = _merged(search(data))
+        if not finds:
+            return data
+        rules.update(find.rule for find in finds)
+        return b"".join(chunk for _, chunk in _recut([(0.0, data)], finds))
+
+    def _clean_text(
+        self, text: str, search: Callable[[bytes], Iterable[_Find]], rules: set[str]
+    ) -> str:
+        data = text.encode("utf-8", "surrogatepass")
+        clean = self._clean(data, search, rules)
+        return text if clean is data else clean.decode("utf-8", "surrogatepass")
+
+    def _in_request_body(self, data: bytes) -> Iterator[_Find]:
+        for ending, quote_mark, field in _FIELDS:
+            for hit in ending.finditer(data):
+                name = data.rfind(quote_mark, max(0, hit.start() - _LONGEST_NAME), hit.start())
+                if name >= 0 and (match := field.match(data, name)):
+                    yield _find(0, "field", match)
+        yield from self._in_body(data)
+
+    def _in_form(self, data: bytes) -> Iterator[_Find]:
+        yield from _found(0, "query", _QUERY, data)
+        yield from self._in_body(data)
+
+    def _in_url(self, data: bytes) -> Iterator[_Find]:
+        yield from _found(0, "userinfo", _USERINFO, data)
+        yield from self._in_form(data)
+
+    def _in_text(self, data: bytes) -> Iterator[_Find]:
+        yield from _found(0, "userinfo", _USERINFO, data)
+        if b"?" in data:
+            yield from _found(0, "query", _QUERY, data)
+        yield from self._in_body(data)
+
+    def _in_body(self, data: bytes) -> Iterator[_Find]:
+        for hint, shapes in _SHAPES:
+            if hint.search(data):
+                for shape in shapes:
+                    yield from _found(1, shape.rule, shape.pattern, data)
+        for known in self._known:
+            if known in data:
+                yield from _found(2, "secret", re.compile(b"(" + re.escape(known) + b")"), data)
+        if self._basic and b"asic " in data:
+            for known in self._basic:
+                if known in data:
+                    token = rb"asic ([A-Za-z0-9+/]*" + re.escape(known) + rb"[A-Za-z0-9+/=]*)"
+                    yield from _found(2, "secret", re.compile(token), data)
+
+
+def _mark(rule: str) -> str:
+    return f"<redacted:{rule}>"
+
+
+def _is_mark(value: str) -> bool:
+    return value.startswith("<redacted:")
+
+
+def _restated(headers: Headers, length: int) -> Headers:
+    """The headers with this content-length, where they state one."""
+    if "content-length" not in headers:
+        return headers
+    return Headers(
+        (name, str(length) if name.lower() == "content-length" else value)
+        for name, value in headers.pairs
+    )
+
+
+def _spellings(secret: str) -> Iterator[bytes]:
+    """The secret as it stands in text, in JSON and in a URL."""
+    yield secret.encode("utf-8", "surrogatepass")
+    for escaped in (json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
+        yield escaped[1:-1].encode("utf-8", "surrogatepass")
+    for quoted in (quote(secret, safe="", errors="replace"), quote(secret, errors="replace")):
+        yield quoted.encode()
+    yield quote_plus(secret, errors="replace").encode()
+
+
+def _in_base64(secret: str) -> Iterator[bytes]:
+    """What base64 makes of the secret at each of three offsets, without the borders that its neighbours decide."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    for offset, first in enumerate((0, 2, 3)):
+        whole = (offset + len(raw)) // 3 * 4
+        core = b64encode(b"\0" * offset + raw)[first:whole]
+        if len(core) >= _MIN_LENGTH:
+            yield core
+
+
+def _found(rank: int, rule: str, pattern: re.Pattern[bytes], data: bytes) -> Iterator[_Find]:
+    return (_find(rank, rule, match) for match in pattern.finditer(data))
+
+
+def _find(rank: int, rule: str, match: re.Match[bytes]) -> _Find:
+    # The last group is the secret; what stands before it only tells.
+    start, end = match.span(match.lastindex or 0)
+    return _Find(start, end, rank, rule)
+
+
+def _merged(finds: Iterable[_Find]) -> list[_Find]:
+    """In order and apart; where several overlap, all they cover goes, under the name of the first in rank."""
+    merged: list[_Find] = []
+    for find in sorted(finds):
+        if merged and find.start < merged[-1].end:
+            last = merged[-1]
+            best = min(last, find, key=lambda each: each.rank)
+            merged[-1] = _Find(last.start, max(last.end, find.end), best.rank, best.rule)
+        else:
+            merged.append(find)
+    return merged
+
+
+def _recut(chunks: Sequence[Chunk], finds: Sequence[_Find]) -> Iterator[Chunk]:
+    """The chunks with each find replaced in the one where it begins; each keeps its own text."""
+    waiting = deque(finds)
+    start = 0
+    for seconds, chunk in chunks:
+        end = start + len(chunk)
+        pieces: list[bytes] = []
+        done = start
+        while waiting and waiting[0].start < end:
+            find = waiting[0]
+            if find.start >= start:
+                pieces += chunk[done - start : find.start - start], _mark(find.rule).encode()
+            done = min(find.end, end)
+            if find.end > end:
+                break
+            waiting.popleft()
+        yield seconds, b"".join((*pieces, chunk[done - start :])) if done > start else chunk
+        start = end
