@@ -18,6 +18,11 @@ T = TypeVar("T")
 CLOSE_LIMIT_S = 5.0
 """How long the end of an abandoned reply may take."""
 
+PLACEHOLDER_KEY = "llmbridge"
+"""What clients send where a key must be given and none is needed."""
+
+CREDENTIALS = ("authorization", "x-api-key", "api-key")
+
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -67,8 +72,19 @@ def _first_of(names: Iterable[str], fields: Mapping[str, str]) -> str | None:
 def asked(method: str, url: str, pairs: Sequence[tuple[str, str]], body: bytes) -> Request:
     """A request of a client in this process; names of fields in lower case."""
     fields = dict(pairs)
-    passed = request_fields(pairs, fields.get("connection", ""))
+    unused = [name for name in CREDENTIALS if credential(name, fields) == PLACEHOLDER_KEY]
+    passed = request_fields(pairs, fields.get("connection", ""), unused)
     return Request(method, url, passed, body, caller_of("transport", fields))
+
+
+def credential(name: str, fields: Mapping[str, str]) -> str:
+    """The key or token in the field of this name; empty where there is none."""
+    value = fields.get(name, "")
+    if name == "authorization":
+        scheme, _, value = value.partition(" ")
+        if scheme.lower() != "bearer":
+            return ""
+    return value.strip()
 
 
 def request_fields(

@@ -1,0 +1,252 @@
+"""The HTTP server's application: one bare ASGI callable, mountable at any prefix.
+
+Source: the ASGI specification, HTTP and lifespan.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from llmbridge.errors import (
+    BridgeError,
+    BridgeShutdown,
+    Overloaded,
+    RequestTimeout,
+    TooLarge,
+    Unauthorized,
+)
+from llmbridge.exchange.call import Handle, Request
+from llmbridge.frontends.admission import Door, fields_by_name, host_name
+from llmbridge.frontends.passing import caller_of, request_fields
+from llmbridge.frontends.relay import Receive, Relay, Send, StreamCut
+
+Scope = Mapping[str, Any]
+EncodeError = Callable[[Request, BridgeError], bytes]
+
+_logger = logging.getLogger("llmbridge.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask for, and all of them together."""
+
+    body_bytes: int = 32 * 1024 * 1024
+    body_s: float = 60.0
+    in_flight: int = 64
+    stall_s: float = 60.0
+    shutdown_s: float = 5.0
+
+
+class ASGIApp:
+    """Check who comes in, read the request, relay the reply.
+
+    `allowed_hosts` None checks no Host. `encode_error` gives the body of a refusal in the client's dialect.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        encode_error: EncodeError,
+        *,
+        token: str | None,
+        allowed_hosts: Collection[str] | None,
+        allowed_origins: Collection[str] = (),
+        limits: Limits = Limits(),
+    ) -> None:
+        self.token = token
+        self._handle = handle
+        self._encode_error = encode_error
+        self._door = Door(token, allowed_hosts, allowed_origins)
+        self._limits = limits
+        self._in_flight = 0
+        self._relays: set[Relay] = set()
+        self._uploads: set[asyncio.Timeout] = set()
+        self._stopping = False
+        self._emptied: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ASGIApp token={'set' if self.token else None}, {self._in_flight} in flight>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection scope."""
+        match scope["type"]:
+            case "http":
+                await self._serve(scope, receive, send)
+            case "lifespan":
+                await self._live(receive, send)
+            case _:
+                await receive()
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def shutdown(self) -> None:
+        """Refuse new calls and end those under way; returns when they have ended, or are out of time."""
+        self._stopping = True
+        try:
+            for relay in tuple(self._relays):
+                relay.stop()
+            now = asyncio.get_running_loop().time()
+            for upload in self._uploads:
+                upload.reschedule(now)
+            if self._in_flight:
+                self._emptied = asyncio.get_running_loop().create_future()
+                await asyncio.wait((self._emptied,), timeout=self._limits.shutdown_s)
+        finally:
+            self._stopping = False
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self.shutdown()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arrival = _Arrival(scope)
+        try:
+            fields = fields_by_name(arrival.pairs)
+            self._door.check_origin(fields)
+            if arrival.path == "/healthz":
+                await _answer(send, 200, b'{"status":"ok"}')
+                return
+            arrival.consumed = self._door.check_caller(arrival.method, fields)
+            self._check_room(fields)
+            self._in_flight += 1
+            try:
+                await self._take(arrival, receive, send)
+            finally:
+                self._leave()
+        except BridgeError as error:
+            await self._refuse(arrival.request(b""), send, error)
+
+    def _check_room(self, fields: Mapping[str, str]) -> None:
+        if self._stopping:
+            raise BridgeShutdown("the bridge is shutting down")
+        if self._in_flight >= self._limits.in_flight:
+            raise Overloaded(
+                f"{self._limits.in_flight} calls are under way, which is the limit: try again soon"
+            )
+        declared = fields.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._limits.body_bytes:
+            raise self._too_large()
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    async def _take(self, arrival: "_Arrival", receive: Receive, send: Send) -> None:
+        """Read the request and relay its reply; one timer sees to both."""
+        limit = asyncio.timeout(self._limits.body_s)
+        relay = None
+        try:
+            async with limit:
+                self._uploads.add(limit)
+                body = await self._read_body(receive)
+                self._uploads.discard(limit)
+                if body is None:
+                    return
+                limit.reschedule(None)
+                relay = Relay(self._handle, receive, send, limit, self._limits.stall_s)
+                self._relays.add(relay)
+                await relay.run(arrival.request(body))
+        except TimeoutError:
+            if relay is None:
+                raise self._late() from None
+            cut = StreamCut("the client stopped reading")
+            _logger.warning("%s %s: %s", arrival.method, arrival.path, cut)
+            raise cut from None
+        except StreamCut as cut:
+            _logger.warning("%s %s: %s", arrival.method, arrival.path, cut)
+            raise
+        finally:
+            self._uploads.discard(limit)
+            if relay is not None:
+                self._relays.discard(relay)
+
+    async def _read_body(self, receive: Receive) -> bytes | None:
+        """The request's body; None when the client left before its end."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > self._limits.body_bytes:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return part if not parts else b"".join((*parts, part))
+            parts.append(part)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the request is larger than {self._limits.body_bytes} bytes")
+
+    def _late(self) -> BridgeError:
+        if self._stopping:
+            return BridgeShutdown("the bridge is shutting down")
+        return RequestTimeout(f"the request did not arrive within {self._limits.body_s:g} s")
+
+    async def _refuse(self, request: Request, send: Send, error: BridgeError) -> None:
+        more: list[tuple[bytes, bytes]] = []
+        if isinstance(error, Overloaded | BridgeShutdown):
+            more.append((b"retry-after", b"1"))
+        if isinstance(error, Unauthorized):
+            more.append((b"www-authenticate", b"Bearer"))
+        await _answer(send, error.status, self._encode_error(request, error), more)
+
+
+class _Arrival:
+    """A request of which the head has come."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.method: str = scope["method"]
+        self.pairs = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
+        self.path = _path(scope)
+        self.consumed: tuple[str, ...] = ()
+        self._scope = scope
+
+    def request(self, body: bytes) -> Request:
+        """The request as the bridge sees it, without what was meant for the server alone."""
+        fields = dict(self.pairs)
+        connection = fields.get("connection", "")
+        passed = request_fields(self.pairs, connection, ("cookie", *self.consumed))
+        return Request(self.method, self._url(fields), passed, body, caller_of("server", fields))
+
+    def _url(self, fields: Mapping[str, str]) -> str:
+        host = fields.get("host", "")
+        if not host_name(host):
+            host = "localhost"
+        query: bytes = self._scope.get("query_string", b"")
+        rest = "?" + query.decode("latin-1") if query else ""
+        return f"{self._scope.get('scheme', 'http')}://{host}{self.path}{rest}"
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, more: Collection[tuple[bytes, bytes]] = ()
+) -> None:
+    length = b"%d" % len(body)
+    fields = [(b"content-type", b"application/json"), (b"content-length", length), *more]
+    try:
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+    except OSError:
+        return  # The client has left.
+
+
+def _path(scope: Scope) -> str:
+    """The path as sent, without the prefix that the app is mounted at."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    path = raw.partition(b"?")[0].decode("latin-1")
+    root: str = scope.get("root_path", "")
+    if root:
+        root = quote(root).rstrip("/")
+        path = path.removeprefix(root) if path.startswith(root + "/") else path
+    return path

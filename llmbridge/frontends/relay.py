@@ -1,0 +1,262 @@
+"""One reply on its way to one ASGI client: read ahead within bounds, what is ready together leaves together."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from llmbridge.errors import BridgeError, BridgeShutdown, End
+from llmbridge.exchange.call import Handle, Reply, Request
+from llmbridge.frontends.passing import CLOSE_LIMIT_S, reply_fields
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+QUEUE_BYTES = 256 * 1024
+KEPT_BACK = frozenset(
+    {
+        "content-length",
+        # A provider's word on cookies, transport and pages is for its own origin, not for ours.
+        "set-cookie",
+        "alt-svc",
+        "strict-transport-security",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-expose-headers",
+        "access-control-max-age",
+    }
+)
+SETTLE_S = 0.02
+"""Who is answered sooner than this is not watched for leaving: most replays, and every refusal."""
+
+_logger = logging.getLogger("llmbridge.server")
+
+
+class StreamCut(Exception):
+    """The head is out and the body cannot be completed: the server has to drop the connection."""
+
+
+class Relay:
+    """The app's task writes, one child reads the reply, another owns `receive` and waits for the client to leave."""
+
+    __slots__ = (
+        "_arrived",
+        "_client_send",
+        "_drained",
+        "_ended",
+        "_failure",
+        "_given_up",
+        "_handle",
+        "_limit",
+        "_loop",
+        "_pending",
+        "_reader",
+        "_receive",
+        "_reply",
+        "_sending_since",
+        "_size",
+        "_stall_s",
+        "_started",
+        "_timer",
+        "_watcher",
+    )
+
+    def __init__(
+        self,
+        handle: Handle,
+        receive: Receive,
+        send: Send,
+        limit: asyncio.Timeout,
+        stall_s: float,
+    ) -> None:
+        self._handle = handle
+        self._receive = receive
+        self._client_send = send
+        self._limit = limit
+        self._stall_s = stall_s
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._started = False
+        self._reply: Reply | None = None
+        self._failure: BridgeError | None = None
+        self._given_up: End | None = None
+        self._arrived: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._sending_since: float | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, request: Request) -> None:
+        """Ask, and pass the reply on until it ends, the client leaves or `stop` is called.
+
+        Raises:
+            BridgeError: nothing was sent yet.
+            StreamCut: what was sent must not look whole.
+            TimeoutError: the client took nothing for too long; comes out of `limit`.
+        """
+        await self._relay(request)
+        if self._given_up == "client_gone" or self._failure is None:
+            return
+        if not self._started:
+            raise self._failure
+        raise StreamCut(f"the reply broke off: {self._failure.message}")
+
+    def stop(self) -> None:
+        """End the reply now with what its dialect says last."""
+        self._give_up("bridge_shutdown")
+
+    async def _relay(self, request: Request) -> None:
+        # An asyncio group on purpose: its children stand outside any anyio scope of the server's framework, so a
+        # cancelled scope cannot interrupt the reply's own end.
+        async with asyncio.TaskGroup() as group:
+            self._reader = group.create_task(self._read(request))
+            self._timer = self._loop.call_later(SETTLE_S, self._settle, group)
+            try:
+                await self._write(request.method)
+            finally:
+                self._timer.cancel()
+                if self._watcher is not None:
+                    self._watcher.cancel()
+
+    async def _read(self, request: Request) -> None:
+        try:
+            self._reply = reply = await self._handle(request)
+            self._notify()
+            async for chunk in reply:
+                self._put(chunk)
+                if self._size >= QUEUE_BYTES:
+                    self._drained = self._loop.create_future()
+                    await self._drained
+        except asyncio.CancelledError:
+            await self._part(self._given_up or "client_gone")
+        except BridgeError as error:
+            self._failure = error
+        except Exception:
+            # The border of the reader's task: its client is cut off, the others go on.
+            _logger.exception("%s %s failed", request.method, request.path)
+            self._failure = BridgeError("the bridge failed; its log says why")
+        finally:
+            self._end()
+
+    async def _part(self, end: End) -> None:
+        """Close the reply early; a client that is still there hears why."""
+        reply, error = self._reply, BridgeShutdown("the bridge is shutting down")
+        told = end != "bridge_shutdown"
+        if not told and reply is not None and (farewell := reply.farewell(error)):
+            self._put(farewell)
+            told = True
+        if told:
+            self._end()
+        if reply is not None:
+            await _close(reply, end)
+            told = told or reply.end == "completed"
+        if not told:
+            self._failure = error
+
+    def _put(self, chunk: bytes) -> None:
+        self._pending.append(chunk)
+        self._size += len(chunk)
+        self._notify()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    async def _arrival(self) -> None:
+        self._arrived = self._loop.create_future()
+        await self._arrived
+        self._arrived = None
+
+    async def _write(self, method: str) -> None:
+        await self._arrival()
+        if self._reply is None or (self._failure is not None and not self._pending):
+            return
+        try:
+            head = self._head(self._reply, method)
+        except BridgeError as error:
+            self._failure = error
+            self._give_up("upstream_error")
+            return
+        await self._send(head)
+        while self._given_up != "client_gone":
+            if not self._pending and not self._ended:
+                await self._arrival()
+                continue
+            ended, last = self._ended, self._ended and self._failure is None
+            body = self._take()
+            if body or last:
+                await self._send(
+                    {"type": "http.response.body", "body": body, "more_body": not last}
+                )
+            if ended:
+                return
+
+    def _head(self, reply: Reply, method: str) -> Message:
+        fields = reply_fields(reply.headers, KEPT_BACK)
+        whole = self._ended and self._failure is None
+        if whole and method != "HEAD" and reply.status not in (204, 304):
+            fields.append((b"content-length", b"%d" % self._size))
+        return {"type": "http.response.start", "status": reply.status, "headers": fields}
+
+    def _take(self) -> bytes:
+        pending = self._pending
+        body = pending[0] if len(pending) == 1 else b"".join(pending)
+        self._pending, self._size = [], 0
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        return body
+
+    async def _send(self, message: Message) -> None:
+        self._started = True
+        self._sending_since = self._loop.time()
+        try:
+            await self._client_send(message)
+        except OSError:
+            self._give_up("client_gone")
+        self._sending_since = None
+
+    def _give_up(self, end: End) -> None:
+        if self._given_up is None and not self._ended:
+            self._given_up = end
+            if self._reader is not None:
+                self._reader.cancel(end)
+
+    def _settle(self, group: asyncio.TaskGroup) -> None:
+        """The call takes its time: watch the client from now on."""
+        self._watcher = group.create_task(self._watch())
+        self._timer = self._loop.call_later(self._stall_s / 8, self._check)
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._give_up("client_gone")
+
+    def _check(self) -> None:
+        """Cut off a client that takes nothing."""
+        now = self._loop.time()
+        if self._sending_since is not None and now - self._sending_since > self._stall_s:
+            self._give_up("client_gone")
+            self._limit.reschedule(now)
+        else:
+            self._timer = self._loop.call_later(self._stall_s / 8, self._check)
+
+
+async def _close(reply: Reply, end: End) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await reply.aclose(end)
+    except TimeoutError:
+        _logger.warning("a reply did not close within %s s", CLOSE_LIMIT_S)
+    except Exception:
+        # The border of a reply that nobody reads any more.
+        _logger.exception("closing a reply failed")
