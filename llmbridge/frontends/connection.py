@@ -1,0 +1,137 @@
+"""uvicorn's HTTP/1.1 connection, with bounds on what a client may send ahead and leave unread."""
+
+import asyncio
+import logging
+from typing import Any
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from llmbridge.frontends.relay import StreamCut
+
+HEAD_BYTES = 32 * 1024
+HEAD_FIELDS = 100
+HEAD_S = 10.0
+UNREAD_S = 60.0
+
+_logger = logging.getLogger("llmbridge.server.http")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for a cut stream, of which the application has told already."""
+    return not (record.exc_info and isinstance(record.exc_info[1], StreamCut))
+
+
+_logger.addFilter(_is_news)
+
+
+class Connections(ServerState):
+    """The open connections of one server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = asyncio.Event()
+
+    async def gone(self) -> None:
+        """Return when none is left."""
+        while self.connections:
+            self.lost.clear()
+            await self.lost.wait()
+
+
+class Connection(HttpToolsProtocol):
+    """A head has to come in time and in measure; a client that takes nothing is dropped, whatever is left for it."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: Connections,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.logger = _logger
+        self.access_log = False
+        self._lost = server_state.lost
+        self._in_head = True
+        self._head_bytes = 0
+        self._refused = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        # Whatever the system does not take at once counts as unread.
+        transport.set_write_buffer_limits(high=0)
+        self._head_timer = self.loop.call_later(HEAD_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        self._end_unread()
+        super().connection_lost(exc)
+        self._lost.set()
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head = self._in_head
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if was_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse_head()
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
+            self._refuse_head()
+            raise httptools.HttpParserError
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._refused:
+            super().send_400_response(msg)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_unread(-1)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_unread()
+
+    def _refuse_head(self) -> None:
+        self._refused = True
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+            b"content-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.close()
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _watch_unread(self, before: int) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread == before:
+            self.transport.abort()
+        else:
+            self._unread_timer = self.loop.call_later(UNREAD_S, self._watch_unread, unread)
+
+    def _end_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None

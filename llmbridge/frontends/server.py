@@ -1,0 +1,223 @@
+"""The HTTP server in a background thread: uvicorn's connections on the loop of a portal."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from email.utils import formatdate
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskStatus
+from anyio.from_thread import BlockingPortal
+from uvicorn import Config
+
+from llmbridge.errors import ConfigurationError
+from llmbridge.frontends.asgi import ASGIApp
+from llmbridge.frontends.connection import Connection, Connections
+from llmbridge.frontends.passing import PLACEHOLDER_KEY
+from llmbridge.providers import PROVIDERS, Provider
+
+STOP_S = 5.0
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+
+_SDKS = tuple(row for row in PROVIDERS if row.name in ("anthropic", "openai", "openrouter"))
+
+# The one global: a notebook cell that is run again finds the server that it started before.
+_running: dict[tuple[str, int], "Server"] = {}
+_registry = Lock()
+
+
+class Server:
+    """Serve `app`, from `start` or the head of a `with` block until `stop` or its end.
+
+    A port given by number that another server of this process holds is taken over from it.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        portal: BlockingPortal,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        allow_remote: bool = False,
+    ) -> None:
+        if not _is_loopback(host) and not (allow_remote and app.token):
+            raise ConfigurationError(
+                f"host {host!r} can be reached from other machines: "
+                "pass allow_remote=True and a token, or serve on 127.0.0.1"
+            )
+        self.host = host
+        self.port = port
+        self._app = app
+        self._portal = portal
+        self._asked_port = port
+        self._stopping: asyncio.Event | None = None
+        self._done: Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.url} {'stopped' if self._done is None else 'running'}>"
+
+    @property
+    def token(self) -> str | None:
+        """What clients send as their API key; None when anybody may come."""
+        return self._app.token
+
+    @property
+    def url(self) -> str:
+        """The base of every URL, without a slash at the end."""
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def env(self, providers: Iterable[Provider] = _SDKS) -> dict[str, str]:
+        """The environment variables that send the providers' SDKs here."""
+        key = self.token or PLACEHOLDER_KEY
+        variables: dict[str, str] = {}
+        for row in providers:
+            for name in row.url_env[:1]:
+                variables[name] = f"{self.url}/{row.name}{row.prefix}"
+            for name in row.key_env[:1]:
+                variables[name] = key
+        return variables
+
+    def start(self) -> Self:
+        """Listen; requests are taken when this returns.
+
+        Raises:
+            ConfigurationError: the port is taken, or the address is not of this machine.
+        """
+        with _registry:
+            if self._done is not None:
+                return self
+            before = _running.get((self.host, self._asked_port))
+        if before is not None:
+            before.stop()
+        listener = _bind(self.host, self._asked_port)
+        try:
+            self.port = listener.getsockname()[1]
+            self._done, _ = self._portal.start_task(self._run, listener)
+        except BaseException:
+            listener.close()
+            raise
+        with _registry:
+            _running[self.host, self.port] = self
+        return self
+
+    def stop(self) -> None:
+        """End open replies, close all connections and free the port; within 6 s, at once when idle."""
+        with _registry:
+            done, self._done = self._done, None
+            if _running.get((self.host, self.port)) is self:
+                del _running[self.host, self.port]
+        if done is None:
+            return
+        # A portal that has stopped took the server along.
+        with suppress(RuntimeError, CancelledError):
+            self._portal.start_task_soon(self._ask_to_stop)
+            done.result()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _ask_to_stop(self) -> None:
+        if self._stopping is not None:
+            self._stopping.set()
+
+    async def _run(
+        self, listener: socket.socket, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        self._stopping = asyncio.Event()
+        loop, state = asyncio.get_running_loop(), Connections()
+        config = Config(
+            self._app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        config.load()
+        acceptor = await loop.create_server(
+            lambda: Connection(config, state, {}), sock=listener, backlog=BACKLOG
+        )
+        clock = _Clock(loop, state)
+        task_status.started()
+        try:
+            await self._stopping.wait()
+        finally:
+            acceptor.close()
+            clock.stop()
+            with anyio.CancelScope(shield=True):
+                await self._wind_up(state)
+
+    async def _wind_up(self, state: Connections) -> None:
+        for connection in tuple(state.connections):
+            connection.shutdown()
+        with anyio.move_on_after(STOP_S):
+            await self._app.shutdown()
+            await state.gone()
+        for connection in tuple(state.connections):
+            connection.transport.abort()
+        await state.gone()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=1)
+
+
+class _Clock:
+    """Keeps the Date of all answers, by the second."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, state: Connections) -> None:
+        self._loop = loop
+        self._state = state
+        self._tick()
+
+    def _tick(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._timer = self._loop.call_later(1, self._tick)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only where the protocol is named: else each reply waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            # A port that was just given up may be bound again; elsewhere the option would share a port in use.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"cannot listen on {host!r}, port {port}: {reason}; stop what holds it, or pass port=0 for a free one"
+        ) from error
+    return listener
