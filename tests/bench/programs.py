@@ -164,21 +164,22 @@ def measure(server: Program, load: Load, seconds: float) -> dict[str, float]:
     used = server.cpu_s - used
 
     printed = json.loads(output)
-    if printed["errors"] or not printed["all_requests"]:
-        reason = printed["error"] or "no reply was complete"
+    if printed["errors"] or not printed["all_requests"] + printed["all_events"]:
+        reason = printed["error"] or "no reply came"
         log = BUILD / f"{server.name}.log"
         raise BenchError(
             f"{server.name}, {load}: {printed['errors']} errors, the first: {reason}; {log} ends:\n{tail(log)}"
         )
     figures: dict[str, float] = {k: v for k, v in printed.items() if isinstance(v, int | float)}
-    figures["cpu_us_request"] = 1e6 * used / printed["all_requests"]
-    if printed["all_events"]:
-        figures["cpu_us_event"] = 1e6 * used / printed["all_events"]
+    for unit in ("request", "event"):
+        if count := printed[f"all_{unit}s"]:
+            figures[f"cpu_us_{unit}"] = 1e6 * used / count
     return figures
 
 
 def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    names = set[str].intersection(*(set(r) for r in rounds))
+    return {name: statistics.median(r[name] for r in rounds) for name in names}
 
 
 def interleaved(

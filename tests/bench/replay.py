@@ -1,11 +1,12 @@
 """A recording as a fake provider: over the loopback, and in process."""
 
+import asyncio
 import contextlib
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -75,7 +76,7 @@ def replay(plan: Plan) -> Table:
 
 RECORDINGS = 1000
 DELTAS = 12
-Ask = Callable[[Exchange], bytes]
+JSON = {"content-type": "application/json"}
 
 
 def inprocess(plan: Plan) -> Table:
@@ -84,10 +85,11 @@ def inprocess(plan: Plan) -> Table:
     with tempfile.TemporaryDirectory() as folder:
         path = write_cassette(Path(folder) / "session.yaml", exchanges)
         seen: dict[str, list[tuple[float, float]]]
-        seen = {"MockTransport": [], "llmbridge": [], "vcrpy": []}
+        seen = {"MockTransport": [], "llmbridge": [], "llmbridge, async": [], "vcrpy": []}
         for _ in range(plan.rounds):
             seen["MockTransport"].append(with_mock(exchanges))
             seen["llmbridge"].append(with_bridge(path, exchanges))
+            seen["llmbridge, async"].append(asyncio.run(with_async_bridge(path, exchanges)))
             # It looks through the whole cassette for each request.
             seen["vcrpy"].append(with_vcr(path, exchanges[::50]))
     figures = {
@@ -107,13 +109,15 @@ def through(
     """CPU ms spent since `opened` before the first request, and CPU us of each request."""
     began = time.process_time()
     for exchange in exchanges:
-        headers = {"content-type": "application/json"}
-        with client.stream(
-            "POST", exchange.url, content=exchange.request, headers=headers
-        ) as reply:
-            if reply.read() != exchange.body:
-                raise ValueError(f"the answer to {exchange.request} is not the recorded one")
-    return 1e3 * (began - opened), 1e6 * (time.process_time() - began) / len(exchanges)
+        with client.stream("POST", exchange.url, content=exchange.request, headers=JSON) as reply:
+            check(exchange, reply.read())
+    used = time.process_time() - began
+    return 1e3 * (began - opened), 1e6 * used / len(exchanges)
+
+
+def check(exchange: Exchange, body: bytes) -> None:
+    if body != exchange.body:
+        raise ValueError(f"the answer to {exchange.request} is not the recorded one")
 
 
 def with_mock(exchanges: Sequence[Exchange]) -> tuple[float, float]:
@@ -135,6 +139,20 @@ def with_bridge(path: Path, exchanges: Sequence[Exchange]) -> tuple[float, float
     bridge = Bridge(Replay(path, speed=0))
     with contextlib.closing(bridge), httpx2.Client(transport=bridge.transport()) as client:
         return through(client, opened, exchanges)
+
+
+async def with_async_bridge(path: Path, exchanges: Sequence[Exchange]) -> tuple[float, float]:
+    opened = time.process_time()
+    bridge = Bridge(Replay(path, speed=0))
+    with contextlib.closing(bridge):
+        async with httpx2.AsyncClient(transport=bridge.async_transport()) as client:
+            began = time.process_time()
+            for exchange in exchanges:
+                text = exchange.request
+                async with client.stream("POST", exchange.url, content=text, headers=JSON) as reply:
+                    check(exchange, await reply.aread())
+            used = time.process_time() - began
+    return 1e3 * (began - opened), 1e6 * used / len(exchanges)
 
 
 def with_vcr(path: Path, exchanges: Sequence[Exchange]) -> tuple[float, float]:
