@@ -4,7 +4,7 @@ A stream says everything up to four times: in deltas, at the end of a part, of a
 said is not repeated, and what a gateway left out is taken from where it is said first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -235,29 +235,14 @@ class ResponseDecoder:
         return item
 
     def _recall(self, output: list[dict[str, Any]]) -> Iterator[Delta]:
-        """Settle what the stream left open, and say what it left out."""
-        streamed = list(self._items)
-        heard = {item.kind for item in streamed if item.said or item.done}
-        for index, value in enumerate(output):
-            kind, id = value.get("type"), text(value.get("id"))
-            if kind not in _KINDS:
-                continue
-            same = [item for item in streamed if item.kind == kind]
-            if (item := self._same(same, index, value)) is not None:
-                streamed.remove(item)
-                yield from self._settle(item, value)
-            elif kind in _CALLS or kind not in heard:
-                yield from self._settle(self._new(kind, None, id), value)
-
-    def _same(self, items: list[_Item], index: int, value: dict[str, Any]) -> _Item | None:
-        """The one that this is: by its ids, else by its place, else because it is still open."""
-        id, call_id = text(value.get("id")), text(value.get("call_id"))
-        for item in items:
-            if (id and item.id == id) or (call_id and item.call and item.call.id == call_id):
-                return item
-        nameless = [item for item in items if item.call is None]
-        placed = [item for item in nameless if self._at.get(index) is item]
-        return next(iter(placed or [item for item in nameless if not item.done]), None)
+        """Settle what the stream left open, and say what it left out: items are the same by their ids, else in order."""
+        values = [value for value in output if value.get("type") in _KINDS]
+        left = list(self._items)
+        named = [_claim(left, value, _same_ids) for value in values]
+        for value, item in zip(values, named, strict=True):
+            item = item or _claim(left, value, _nameless)
+            item = item or self._new(value["type"], None, text(value.get("id")))
+            yield from self._settle(item, value)
 
     def _settle(self, item: _Item, value: dict[str, Any]) -> Iterator[Delta]:
         """Say what the whole item says and the stream did not; then it is complete."""
@@ -418,6 +403,26 @@ def _call(value: dict[str, Any]) -> ToolCall:
         server=kind == "mcp_call",
         custom=kind == "custom_tool_call",
     )
+
+
+def _claim(
+    left: list[_Item], value: dict[str, Any], fits: Callable[[_Item, dict[str, Any]], bool]
+) -> _Item | None:
+    """The first of the items left that fits the value; it is taken out."""
+    for item in left:
+        if item.kind == value["type"] and fits(item, value):
+            left.remove(item)
+            return item
+    return None
+
+
+def _same_ids(item: _Item, value: dict[str, Any]) -> bool:
+    id, call_id = text(value.get("id")), text(value.get("call_id"))
+    return bool((id and item.id == id) or (call_id and item.call and item.call.id == call_id))
+
+
+def _nameless(item: _Item, _value: dict[str, Any]) -> bool:
+    return item.call is None
 
 
 def _words(part: dict[str, Any]) -> tuple[str, str] | None:

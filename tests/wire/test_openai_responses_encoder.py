@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseFunctionToolCall
 
@@ -376,3 +377,31 @@ def test_the_official_sdk_sees_a_failure_in_the_stream() -> None:
     assert last.type == "response.failed"
     assert last.response.error is not None
     assert last.response.error.to_dict() == {"code": "x", "message": "It broke."}
+
+
+WHOLES = ("text.done", "refusal.done", "arguments.done", "input.done")
+REPEATED = (("item.added",), ("part.added",), (".delta",), WHOLES, ("part.done",), ("item.done",))
+
+
+def in_any_order(message: AssistantMessage) -> tuple[Any, ...]:
+    content = sorted((block for block in message.content if block != Text()), key=repr)
+    return replace(message, content=()), content
+
+
+@given(message=carried(), left_out=st.sets(st.sampled_from(REPEATED)), numbered=st.booleans())
+def test_a_gateway_may_leave_out_what_is_said_again(
+    message: AssistantMessage, left_out: set[tuple[str, ...]], numbered: bool
+) -> None:
+    """An empty text and the order of the blocks are lost when only some of them are told before the end."""
+    served = [call.id for call in message.tool_calls if call.server]
+    assume(len(served) == len(set(served)))
+    endings = tuple(ending for group in left_out for ending in group)
+    told = [
+        {key: value for key, value in event.items() if numbered or key != "output_index"}
+        for event in data_of(stream(unfold(message)))
+        if not event["type"].endswith(endings)
+    ]
+
+    back = read(b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in told))
+
+    assert in_any_order(back) == in_any_order(message)
