@@ -12,7 +12,16 @@ from urllib.parse import urlsplit
 from llmbridge.canon.events import Event
 from llmbridge.canon.messages import Ask, Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError, UpstreamError
-from llmbridge.exchange.call import Call, Caller, Handler, Headers, Interceptor, Reply, Request, chain
+from llmbridge.exchange.call import (
+    Call,
+    Caller,
+    Handler,
+    Headers,
+    Interceptor,
+    Reply,
+    Request,
+    chain,
+)
 from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.intake import Intake, shape
@@ -27,9 +36,8 @@ from llmbridge.upstreams.live import Live
 from llmbridge.wire.error_bodies import dump
 
 if TYPE_CHECKING:
-    import anthropic
-    import httpx2
-    import openai
+    from anthropic import Anthropic, AsyncAnthropic
+    from openai import AsyncOpenAI, OpenAI
 
     from llmbridge.frames import Frames
     from llmbridge.frontends.asgi import ASGIApp
@@ -48,7 +56,7 @@ class Bridge:
         ConfigurationError: a provider, URL, route or store that cannot be.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # every part that can be put together, each by its name
         self,
         upstream: Handler | None = None,
         *,
@@ -74,7 +82,9 @@ class Bridge:
 
     def __repr__(self) -> str:
         urls = ", ".join(server.url for server in self._servers)
-        return f"Bridge({self.upstream!r}, store={self.store!r}{', serving ' + urls if urls else ''})"
+        return (
+            f"Bridge({self.upstream!r}, store={self.store!r}{', serving ' + urls if urls else ''})"
+        )
 
     # What happened
 
@@ -123,25 +133,25 @@ class Bridge:
 
         return AsyncBridgeTransport(self.handle, self._close_upstream)
 
-    def anthropic(self, **options: Any) -> "anthropic.Anthropic":
+    def anthropic(self, **options: Any) -> "Anthropic":
         """An Anthropic SDK client that talks to this bridge without a socket."""
         import anthropic
 
         return anthropic.Anthropic(**self._sdk("anthropic", anthropic, options))
 
-    def async_anthropic(self, **options: Any) -> "anthropic.AsyncAnthropic":
+    def async_anthropic(self, **options: Any) -> "AsyncAnthropic":
         """The same, async."""
         import anthropic
 
         return anthropic.AsyncAnthropic(**self._sdk("anthropic", anthropic, options, sync=False))
 
-    def openai(self, **options: Any) -> "openai.OpenAI":
+    def openai(self, **options: Any) -> "OpenAI":
         """An OpenAI SDK client that talks to this bridge without a socket."""
         import openai
 
         return openai.OpenAI(**self._sdk("openai", openai, options))
 
-    def async_openai(self, **options: Any) -> "openai.AsyncOpenAI":
+    def async_openai(self, **options: Any) -> "AsyncOpenAI":
         """The same, async."""
         import openai
 
@@ -271,7 +281,7 @@ class Bridge:
         from llmbridge.frontends.admission import LOOPBACK_HOSTS
         from llmbridge.frontends.asgi import ASGIApp
 
-        hosts = {*LOOPBACK_HOSTS, host, *self._allowed_hosts}
+        hosts: set[str] | None = {*LOOPBACK_HOSTS, host, *self._allowed_hosts}
         if host in ("0.0.0.0", "::") and not self._allowed_hosts:
             # Served under names that are not known here; the token keeps strange pages out.
             hosts = None

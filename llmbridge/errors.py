@@ -1,25 +1,25 @@
 """Every exception of llmbridge.
 
-    BridgeError                 status, kind, end: what a client is told and a record keeps
-    |-- ConfigurationError      the bridge was set up wrongly (also a ValueError)
-    |-- RequestError            400, the client's fault
-    |   |-- Unauthorized        401
-    |   |-- Forbidden           403
-    |   |-- NotFound            404
-    |   |-- RequestTimeout      408
-    |   |-- TooLarge            413
-    |   |-- Unsupported         415
-    |   |-- CassetteMiss        400, no recording answers
-    |   `-- ScriptExhausted     400, the script has no reply left
-    |-- UpstreamError           502, the provider's fault
-    |   |-- MissingKey          401, there is no key to send
-    |   |-- UpstreamTimeout     504
-    |   |-- StreamTruncated     502, the answer stopped before its end
-    |   `-- UpstreamLimit       502, the answer is larger than the bridge allows
-    |-- Overloaded              503, too many calls at once
-    |-- StoreUnavailable        503, the start of the call could not be recorded
-    |-- BridgeShutdown          503, the bridge stops
-    `-- CassetteError           a recording cannot be read or written (also a ValueError)
+BridgeError                 status, kind, end: what a client is told and a record keeps
+|-- ConfigurationError      the bridge was set up wrongly (also a ValueError)
+|-- RequestError            400, the client's fault
+|   |-- Unauthorized        401
+|   |-- Forbidden           403
+|   |-- NotFound            404
+|   |-- RequestTimeout      408
+|   |-- TooLarge            413
+|   |-- Unsupported         415
+|   |-- CassetteMiss        400, no recording answers
+|   `-- ScriptExhausted     400, the script has no reply left
+|-- UpstreamError           502, the provider's fault
+|   |-- MissingKey          401, there is no key to send
+|   |-- UpstreamTimeout     504
+|   |-- StreamTruncated     502, the answer stopped before its end
+|   `-- UpstreamLimit       502, the answer is larger than the bridge allows
+|-- Overloaded              503, too many calls at once
+|-- StoreUnavailable        503, the start of the call could not be recorded
+|-- BridgeShutdown          503, the bridge stops
+`-- CassetteError           a recording cannot be read or written (also a ValueError)
 """
 
 from typing import ClassVar, Literal
@@ -60,8 +60,6 @@ class BridgeError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-        self.at_border = False
-        """True when the bytes relayed so far end between two events."""
 
 
 class ConfigurationError(BridgeError, ValueError):
@@ -71,49 +69,49 @@ class ConfigurationError(BridgeError, ValueError):
 class RequestError(BridgeError):
     """The client's request cannot be served."""
 
-    status = 400
-    kind = "invalid_request"
+    status: ClassVar[int] = 400
+    kind: ClassVar[Kind] = "invalid_request"
 
 
 class Unauthorized(RequestError):
     """The bridge's token is missing or wrong."""
 
-    status = 401
-    kind = "authentication"
+    status: ClassVar[int] = 401
+    kind: ClassVar[Kind] = "authentication"
 
 
 class Forbidden(RequestError):
     """The Host or Origin of the request is not allowed here."""
 
-    status = 403
-    kind = "permission"
+    status: ClassVar[int] = 403
+    kind: ClassVar[Kind] = "permission"
 
 
 class NotFound(RequestError):
     """No route, provider or model answers to this name."""
 
-    status = 404
-    kind = "not_found"
+    status: ClassVar[int] = 404
+    kind: ClassVar[Kind] = "not_found"
 
 
 class RequestTimeout(RequestError):
     """The request's body did not come in time."""
 
-    status = 408
-    kind = "timeout"
+    status: ClassVar[int] = 408
+    kind: ClassVar[Kind] = "timeout"
 
 
 class TooLarge(RequestError):
     """The request is larger than the bridge reads."""
 
-    status = 413
-    kind = "too_large"
+    status: ClassVar[int] = 413
+    kind: ClassVar[Kind] = "too_large"
 
 
 class Unsupported(RequestError):
     """The request's content type or encoding is not taken."""
 
-    status = 415
+    status: ClassVar[int] = 415
 
 
 class CassetteMiss(RequestError):
@@ -127,56 +125,56 @@ class ScriptExhausted(RequestError):
 class UpstreamError(BridgeError):
     """The provider could not be reached, or broke off."""
 
-    status = 502
-    end = "upstream_error"
+    status: ClassVar[int] = 502
+    end: ClassVar[End] = "upstream_error"
 
 
 class MissingKey(UpstreamError):
     """There is no API key for the provider."""
 
-    status = 401
-    kind = "authentication"
+    status: ClassVar[int] = 401
+    kind: ClassVar[Kind] = "authentication"
 
 
 class UpstreamTimeout(UpstreamError):
     """The provider stayed silent too long."""
 
-    status = 504
-    kind = "timeout"
-    end = "upstream_timeout"
+    status: ClassVar[int] = 504
+    kind: ClassVar[Kind] = "timeout"
+    end: ClassVar[End] = "upstream_timeout"
 
 
 class StreamTruncated(UpstreamError):
     """The answer stopped before its terminal event."""
 
-    end = "truncated"
+    end: ClassVar[End] = "truncated"
 
 
 class UpstreamLimit(UpstreamError):
     """The provider's answer passed a limit of the bridge."""
 
-    end = "bridge_limit"
+    end: ClassVar[End] = "bridge_limit"
 
 
 class Overloaded(BridgeError):
     """More calls are under way than the bridge takes at once."""
 
-    status = 503
-    kind = "overloaded"
+    status: ClassVar[int] = 503
+    kind: ClassVar[Kind] = "overloaded"
 
 
 class StoreUnavailable(BridgeError):
     """The store did not take the start of the call, so the call was refused."""
 
-    status = 503
+    status: ClassVar[int] = 503
 
 
 class BridgeShutdown(BridgeError):
     """The bridge stops while the answer is under way."""
 
-    status = 503
-    kind = "overloaded"
-    end = "bridge_shutdown"
+    status: ClassVar[int] = 503
+    kind: ClassVar[Kind] = "overloaded"
+    end: ClassVar[End] = "bridge_shutdown"
 
 
 class CassetteError(BridgeError, ValueError):

@@ -134,7 +134,9 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     _compatible("groq", "https://api.groq.com/openai/v1"),
     _compatible("mistral", "https://api.mistral.ai/v1"),
-    _compatible("deepseek", "https://api.deepseek.com", dialects=("openai.chat", "openai.responses")),
+    _compatible(
+        "deepseek", "https://api.deepseek.com", dialects=("openai.chat", "openai.responses")
+    ),
     _compatible("xai", "https://api.x.ai/v1", dialects=("openai.chat", "openai.responses")),
     _compatible("together", "https://api.together.ai/v1", hosts=("api.together.xyz",)),
     _compatible("fireworks", "https://api.fireworks.ai/inference/v1"),
@@ -176,8 +178,6 @@ PROVIDERS: tuple[Provider, ...] = (
         hosts=("*.azuredatabricks.net", "*.cloud.databricks.com"),
     ),
     _compatible("snowflake", "", hosts=("*.snowflakecomputing.com",)),
-    _compatible(
-        "cloudflare", "", key_env=("CLOUDFLARE_API_TOKEN",), hosts=("api.cloudflare.com",)
-    ),
+    _compatible("cloudflare", "", key_env=("CLOUDFLARE_API_TOKEN",), hosts=("api.cloudflare.com",)),
 )
 """Every provider known from the start; `Bridge(providers=[...])` adds rows."""

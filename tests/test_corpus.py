@@ -106,7 +106,9 @@ def usage_of(message: AssistantMessage, dialect: str) -> dict[str, Any] | None:
         return None
     names = ANTHROPIC_COUNTS if dialect == "anthropic.messages" else OPENAI_COUNTS
     return {
-        name: next((found for path in paths if (found := at(message.usage.raw, path)) is not None), None)
+        name: next(
+            (found for path in paths if (found := at(message.usage.raw, path)) is not None), None
+        )
         for name, paths in names.items()
     }
 
@@ -149,6 +151,10 @@ def test_records_mean_what_the_manifest_says(file: str, items: list[dict[str, An
         }
         found.append(meaning)
         # One host says "" where it means that there is none.
-        said = {key: None if expected[key] == "" else expected[key] for key in meaning if key in expected}
+        said = {
+            key: None if expected[key] == "" else expected[key]
+            for key in meaning
+            if key in expected
+        }
         wanted.append(said | {"dialect": item["endpoint"]})
     assert found == wanted

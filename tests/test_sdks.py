@@ -104,9 +104,9 @@ def seen(ask: Callable[[], Any]) -> list[Any]:
     got: list[Any] = []
     try:
         answer = ask()
-        for part in answer if hasattr(answer, "__next__") else [answer]:
-            got.append(part.model_dump(warnings=False))
-    except Exception as error:
+        parts = answer if hasattr(answer, "__next__") else [answer]
+        got.extend(part.model_dump(warnings=False) for part in parts)
+    except (anthropic.AnthropicError, openai.OpenAIError, ValueError, TypeError) as error:
         got.append((type(error).__name__, str(error)))
     return got
 
@@ -116,11 +116,12 @@ async def seen_async(ask: Callable[[], Awaitable[Any]]) -> list[Any]:
     try:
         answer = await ask()
         if hasattr(answer, "__anext__"):
+            # Part by part: what came before an exception counts.
             async for part in answer:
-                got.append(part.model_dump(warnings=False))
+                got += [part.model_dump(warnings=False)]
         else:
-            got.append(answer.model_dump(warnings=False))
-    except Exception as error:
+            got += [answer.model_dump(warnings=False)]
+    except (anthropic.AnthropicError, openai.OpenAIError, ValueError, TypeError) as error:
         got.append((type(error).__name__, str(error)))
     return got
 

@@ -115,7 +115,7 @@ class _Growing:
     def __init__(self, block: Block, opened: int, grows: EventType) -> None:
         self.block = block
         self.opened = opened
-        self.grows = grows
+        self.grows: EventType = grows
         self.closed = 0
         self.signature: str | None = None
         self.pieces: list[str] = []
@@ -213,7 +213,7 @@ class Blocks(Sequence[Block]):
         return chosen.at(self._place)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Blocks | tuple) and tuple(self) == tuple(other)
+        return tuple(self) == (tuple(other) if isinstance(other, Blocks) else other)
 
     def __hash__(self) -> int:
         return hash(tuple(self))
@@ -268,7 +268,7 @@ class Snapshot:
         """
         history = self._history
         history.place += 1
-        if type(delta) is BlockDelta:
+        if isinstance(delta, BlockDelta):
             # Nearly all deltas are of this kind: no detour for them.
             block = history.blocks[delta.index]
             block.pieces.append(delta.text)
@@ -284,9 +284,9 @@ class Snapshot:
                 history.order.append(history.blocks[index])
                 return started
             case BlockEnd(index):
-                block = history.blocks[index]
-                block.end(history.place, delta)
-                return _KINDS[type(block.block)][2]
+                ended = history.blocks[index]
+                ended.end(history.place, delta)
+                return _KINDS[type(ended.block)][2]
             case Start():
                 history.start = delta
                 return "start"

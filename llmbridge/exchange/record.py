@@ -17,6 +17,7 @@ from llmbridge.errors import End
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.codec import ReplyDecoder
 from llmbridge.providers import dialect_named
+from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.sse import SSE
 
 Chunk = tuple[float, bytes]
@@ -110,7 +111,7 @@ class Record:
             body = loads_strict(self.request.body)
         except ValueError:
             return None
-        return dialect_named(self.dialect).decode_request(body) if isinstance(body, dict) else None
+        return dialect_named(self.dialect).decode_request(body) if is_object(body) else None
 
 
 class Store(Protocol):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
@@ -13,10 +13,11 @@ import anyio
 
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import CassetteMiss, ConfigurationError, StreamTruncated
-from llmbridge.exchange.call import Call, Headers, Reply, Request
+from llmbridge.exchange.call import Call, Reply, Request
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Destination, Router
+from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.opaque import OPAQUE, OPENAI_MODELS
 
 VOLATILE = frozenset(
@@ -55,7 +56,9 @@ class Replay:
 
     def __init__(self, source: Any, *, speed: float = 0, strict: bool = True) -> None:
         if speed < 0:
-            raise ConfigurationError(f"speed={speed!r}: give 0 for instant, 1 for the recorded pace")
+            raise ConfigurationError(
+                f"speed={speed!r}: give 0 for instant, 1 for the recorded pace"
+            )
         self.store: Iterable[Record] = _open(source)
         self.speed = speed
         self.strict = strict
@@ -108,7 +111,9 @@ class Replay:
             for track in self._tracks.values()
             if track.records[0].dialect == call.dialect.name
         )
-        return f"no recording answers {asked}: {same} recordings of {call.dialect.name} ask otherwise"
+        return (
+            f"no recording answers {asked}: {same} recordings of {call.dialect.name} ask otherwise"
+        )
 
     def _key_of(self, record: Record) -> str:
         if record.request is None:
@@ -165,6 +170,6 @@ def canonical(body: bytes) -> str:
         value = loads_strict(body)
     except ValueError:
         return body.decode("utf-8", "backslashreplace")
-    if isinstance(value, Mapping):
+    if is_object(value):
         value = {key: item for key, item in value.items() if key not in VOLATILE}
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -24,7 +24,9 @@ def reply(*blocks: str | Block, stop_reason: Any = None) -> AssistantMessage:
     """A reply of these blocks; a string is a block of text."""
     content = tuple(Text(block) if isinstance(block, str) else block for block in blocks)
     wants_tools = any(isinstance(block, ToolCall) for block in content)
-    return AssistantMessage(content, stop_reason=stop_reason or ("tool_use" if wants_tools else "stop"))
+    return AssistantMessage(
+        content, stop_reason=stop_reason or ("tool_use" if wants_tools else "stop")
+    )
 
 
 def calls(name: str, /, **arguments: Any) -> AssistantMessage:
@@ -87,7 +89,9 @@ def _headers(content_type: str) -> Headers:
 def _dress(message: AssistantMessage, ask: Ask, turn: int) -> AssistantMessage:
     """The message with the ids, the model and the usage that a provider would add."""
     content = tuple(
-        replace(block, id=block.id or f"call_{turn}_{place}") if isinstance(block, ToolCall) else block
+        replace(block, id=block.id or f"call_{turn}_{place}")
+        if isinstance(block, ToolCall)
+        else block
         for place, block in enumerate(message.content)
     )
     return replace(

@@ -38,6 +38,7 @@ from llmbridge.wire import anthropic_request
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import anthropic_error, dump
 from llmbridge.wire.fast_json import loads, typed
+from llmbridge.wire.loose_json import is_list, is_object
 from llmbridge.wire.sse import SSE
 
 STOP_REASONS: Mapping[str, StopReason] = MappingProxyType(
@@ -62,6 +63,7 @@ _WORDS: Mapping[StopReason | None, str] = MappingProxyType(
     }
 )
 
+_VERDICTS: Mapping[str, Verdict] = MappingProxyType({"message_stop": "completed", "error": "error"})
 _TOOL_BLOCKS = ("tool_use", "server_tool_use", "mcp_tool_use")
 
 
@@ -112,9 +114,9 @@ class _Decoder:
             case "content_block_delta":
                 return self._grow(wire.index, wire.delta or _Piece())
             case "content_block_start":
-                return self._begin(wire.index, wire.content_block or {})
+                return self.begin(wire.index, wire.content_block or {})
             case "content_block_stop":
-                return self._end(wire.index)
+                return self.end(wire.index)
             case "message_start":
                 return self._start(wire.message or {})
             case "message_delta":
@@ -144,7 +146,7 @@ class _Decoder:
         self._started = True
         return [Start(_text(message.get("model")), _text(message.get("id")))]
 
-    def _begin(self, index: int, wire: dict[str, Any]) -> Iterable[Delta]:
+    def begin(self, index: int, wire: dict[str, Any]) -> Iterable[Delta]:
         block = _empty_block(wire)
         if block is None:
             return ()
@@ -169,16 +171,16 @@ class _Decoder:
         text = piece.text or piece.partial_json or piece.thinking
         return (BlockDelta(place, text),) if text else ()
 
-    def _end(self, index: int) -> Iterable[Delta]:
+    def end(self, index: int) -> Iterable[Delta]:
         place = self._open.pop(index, None)
         return () if place is None else (BlockEnd(place, self._signatures.pop(index, None)),)
 
     def _close_blocks(self) -> list[Delta]:
-        return [delta for index in list(self._open) for delta in self._end(index)]
+        return [delta for index in list(self._open) for delta in self.end(index)]
 
     def _add_usage(self, usage: Any) -> None:
         # message_delta restates message_start's numbers, sometimes with others: the last one counts.
-        if isinstance(usage, dict):
+        if is_object(usage):
             self._usage.update({key: value for key, value in usage.items() if value is not None})
 
     def _known(self) -> Usage | None:
@@ -258,7 +260,7 @@ class AnthropicMessages:
             kind = _decode_wire(sse.data).type
         except ValueError:
             return None
-        return {"message_stop": "completed", "error": "error"}.get(kind)  # type: ignore[return-value]  # the values are verdicts
+        return _VERDICTS.get(kind)
 
     def streaming(self, body: JsonObject) -> bool:
         """True with `"stream": true`."""
@@ -275,7 +277,7 @@ class AnthropicMessages:
     def decode_reply(self, body: bytes) -> Iterable[Delta]:
         """A message object, or an error object."""
         value = loads(body)
-        if not isinstance(value, dict):
+        if not is_object(value):
             raise ValueError("the answer is not a JSON object")
         return _decode_message(value)
 
@@ -316,19 +318,19 @@ class AnthropicMessages:
 
 def _decode_message(value: dict[str, Any]) -> Iterator[Delta]:
     usage = value.get("usage")
-    if value.get("type") == "error" or isinstance(value.get("error"), dict):
+    if value.get("type") == "error" or is_object(value.get("error")):
         yield _fail(value.get("error") or {}, {})
         return
-    if not isinstance(value.get("content"), list):
+    if not is_list(value.get("content")):
         raise ValueError("the answer has no 'content' list")
     yield Start(_text(value.get("model")), _text(value.get("id")))
     # A block is a stream of one piece: the stream decoder reads it.
     blocks = _Decoder()
     for index, block in enumerate(value["content"]):
-        if isinstance(block, dict):
-            yield from blocks._begin(index, block)  # noqa: SLF001
-            yield from blocks._end(index)  # noqa: SLF001
-    yield _finish(_text(value.get("stop_reason")), usage if isinstance(usage, dict) else {})
+        if is_object(block):
+            yield from blocks.begin(index, block)
+            yield from blocks.end(index)
+    yield _finish(_text(value.get("stop_reason")), usage if is_object(usage) else {})
 
 
 def _empty_block(wire: dict[str, Any]) -> Block | None:
@@ -352,7 +354,7 @@ def _finish(stop: str | None, usage: dict[str, Any]) -> Finish:
 
 
 def _fail(error: Any, usage: dict[str, Any]) -> Fail:
-    detail = error if isinstance(error, dict) else {"message": str(error)}
+    detail = error if is_object(error) else {"message": str(error)}
     return Fail(
         _text(detail.get("type")),
         str(detail.get("message", "")),
@@ -364,7 +366,7 @@ def decode_usage(raw: dict[str, Any]) -> Usage:
     """Anthropic counts cached input apart from `input_tokens`, thinking inside `output_tokens`."""
     counts = {key: value for key, value in raw.items() if isinstance(value, int)}
     details = raw.get("output_tokens_details")
-    reasoning = details.get("thinking_tokens") if isinstance(details, dict) else None
+    reasoning = details.get("thinking_tokens") if is_object(details) else None
     parts = (
         counts.get("input_tokens"),
         counts.get("cache_read_input_tokens"),

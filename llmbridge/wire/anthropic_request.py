@@ -21,6 +21,7 @@ from llmbridge.canon.messages import (
     ToolSpec,
     UserMessage,
 )
+from llmbridge.wire.loose_json import is_object, objects
 
 DEFAULT_MAX_TOKENS = 4096
 
@@ -29,11 +30,13 @@ def decode(body: JsonObject) -> Ask:
     """The request in canon; every key that is not model, stream, system, messages or tools is an option."""
     known = ("model", "stream", "system", "messages", "tools")
     context = Context(
-        system="\n\n".join(part.text for part in _parts(body.get("system")) if isinstance(part, Text)),
-        messages=tuple(
-            message for turn in _objects(body.get("messages")) for message in _decode_turn(turn)
+        system="\n\n".join(
+            part.text for part in _parts(body.get("system")) if isinstance(part, Text)
         ),
-        tools=tuple(_decode_tool(tool) for tool in _objects(body.get("tools"))),
+        messages=tuple(
+            message for turn in objects(body.get("messages")) for message in _decode_turn(turn)
+        ),
+        tools=tuple(_decode_tool(tool) for tool in objects(body.get("tools"))),
     )
     options = {key: value for key, value in body.items() if key not in known}
     return Ask(str(body.get("model") or ""), context, body.get("stream") is True, options)
@@ -56,17 +59,15 @@ def encode(ask: Ask) -> JsonObject:
     return body
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _decode_turn(turn: dict[str, Any]) -> Iterator[Message]:
     content = turn.get("content")
     if turn.get("role") == "assistant":
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else _objects(content)
+        blocks = (
+            [{"type": "text", "text": content}] if isinstance(content, str) else objects(content)
+        )
         yield AssistantMessage(tuple(b for wire in blocks for b in _decode_block(wire)))
         return
-    for wire in _objects(content):
+    for wire in objects(content):
         if wire.get("type") == "tool_result":
             yield ToolResult(
                 str(wire.get("tool_use_id", "")),
@@ -74,7 +75,7 @@ def _decode_turn(turn: dict[str, Any]) -> Iterator[Message]:
                 wire.get("is_error") is True,
             )
     said = _parts(content)
-    if said or not _objects(content):
+    if said or not objects(content):
         yield UserMessage(said)
 
 
@@ -100,14 +101,14 @@ def _decode_block(wire: dict[str, Any]) -> Iterator[Block]:
 def _parts(content: Any) -> tuple[Text | Image, ...]:
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(part for wire in _objects(content) for part in _decode_part(wire))
+    return tuple(part for wire in objects(content) for part in _decode_part(wire))
 
 
 def _decode_part(wire: dict[str, Any]) -> Iterator[Text | Image]:
     source = wire.get("source")
     if wire.get("type") == "text":
         yield Text(str(wire.get("text", "")))
-    elif wire.get("type") == "image" and isinstance(source, dict):
+    elif wire.get("type") == "image" and is_object(source):
         yield Image(
             str(source.get("media_type", "")),
             str(source.get("data", "")),
@@ -120,7 +121,7 @@ def _decode_tool(tool: dict[str, Any]) -> ToolSpec:
     return ToolSpec(
         str(tool.get("name", "")),
         str(tool.get("description") or ""),
-        schema if isinstance(schema, dict) else {},
+        schema if is_object(schema) else {},
     )
 
 
@@ -129,7 +130,9 @@ def _encode_turns(messages: tuple[Message, ...]) -> list[JsonObject]:
     for message in messages:
         match message:
             case UserMessage():
-                turns.append({"role": "user", "content": [_encode_part(p) for p in message.content]})
+                turns.append(
+                    {"role": "user", "content": [_encode_part(p) for p in message.content]}
+                )
             case AssistantMessage():
                 content = [_encode_block(block) for block in message.content]
                 turns.append({"role": "assistant", "content": content})

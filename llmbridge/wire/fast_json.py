@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from llmbridge.canon.strict_json import loads_strict
+
 T = TypeVar("T")
 
 
@@ -17,9 +19,22 @@ def typed(kind: type[T]) -> Callable[[str | bytes], T]:
             return decode(text)
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
+        except ValueError:
+            if not _has_escape(text):
+                raise
+        # msgspec refuses half of a surrogate pair, which some hosts send where a delta was cut.
+        return msgspec.convert(loads_strict(text), kind)
 
     return load
 
 
-loads: Callable[[str | bytes], Any] = typed(Any)  # type: ignore[arg-type]  # Any is what msgspec takes for untyped
-"""Any JSON value."""
+def loads(text: str | bytes) -> Any:
+    """Any JSON value."""
+    return _loads(text)
+
+
+_loads: Callable[[str | bytes], Any] = typed(object)
+
+
+def _has_escape(text: str | bytes) -> bool:
+    return "\\u" in text if isinstance(text, str) else b"\\u" in text

@@ -14,6 +14,7 @@ from llmbridge.errors import BridgeError
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import anthropic_error, openai_error
 from llmbridge.wire.fast_json import loads
+from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.sse import SSE
 
 
@@ -99,10 +100,9 @@ class Opaque:
 
 
 def _facts(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    if not is_object(value):
         return {}
-    kept = {key: value[key] for key in ("model", "id", "usage", "error") if value.get(key)}
-    return kept
+    return {key: value[key] for key in ("model", "id", "usage", "error") if value.get(key)}
 
 
 def _deltas(facts: dict[str, Any]) -> Iterator[Delta]:
@@ -111,10 +111,10 @@ def _deltas(facts: dict[str, Any]) -> Iterator[Delta]:
         model if isinstance(model, str) else None,
         response_id if isinstance(response_id, str) else None,
     )
-    usage = _usage(facts["usage"]) if isinstance(facts.get("usage"), dict) else None
+    usage = _usage(facts["usage"]) if is_object(facts.get("usage")) else None
     error = facts.get("error")
     if error:
-        detail = error if isinstance(error, dict) else {"message": error}
+        detail = error if is_object(error) else {"message": error}
         kind = detail.get("type") or detail.get("code")
         yield Fail(kind and str(kind), str(detail.get("message", error)), usage=usage)
     else:

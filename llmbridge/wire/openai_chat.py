@@ -40,6 +40,7 @@ from llmbridge.wire import openai_chat_request
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import dump, openai_error
 from llmbridge.wire.fast_json import loads, typed
+from llmbridge.wire.loose_json import is_list, is_object
 from llmbridge.wire.openai_usage import decode_usage
 from llmbridge.wire.sse import SSE
 
@@ -130,19 +131,19 @@ class _Decoder:
 
     def _take_choice(self, choice: dict[str, Any]) -> Iterator[Delta]:
         said = choice.get("delta") or (choice.get("message") if not self._blocks else None)
-        if isinstance(said, dict):
+        if is_object(said):
             yield from self._take_delta(said)
         if choice.get("finish_reason") is not None:
             self._stop = str(choice["finish_reason"]) or self._stop
         usage = choice.get("usage")
-        self._usage = usage if isinstance(usage, dict) else self._usage
+        self._usage = usage if is_object(usage) else self._usage
         if choice.get("error"):
             yield from self._fail(*_error(choice["error"]))
 
     def _take_delta(self, said: dict[str, Any]) -> Iterator[Delta]:
         thought = said.get("reasoning_content") or said.get("reasoning")
         details = said.get("reasoning_details")
-        if isinstance(details, list):
+        if is_list(details):
             yield from self._take_details(details)
         if isinstance(thought, str) and thought:
             yield from self._write("thinking", Thinking(), thought)
@@ -150,26 +151,26 @@ class _Decoder:
         if refusal := said.get("refusal"):
             yield from self._write("refusal", Text(refusal=True), str(refusal))
         for call in said.get("tool_calls") or ():
-            if isinstance(call, dict):
+            if is_object(call):
                 yield from self._take_call(call)
-        if isinstance(said.get("function_call"), dict):
+        if is_object(said.get("function_call")):
             yield from self._take_call({"index": "legacy", "function": said["function_call"]})
 
     def _take_content(self, content: Any) -> Iterator[Delta]:
         if isinstance(content, str):
             if content:
                 yield from self._write("text", Text(), content)
-        elif isinstance(content, list):
+        elif is_list(content):
             # Mistral: parts of text and thinking, plain strings in the same stream.
             for part in content:
-                if isinstance(part, dict):
+                if is_object(part):
                     yield from self._take_content_part(part)
 
     def _take_content_part(self, part: dict[str, Any]) -> Iterator[Delta]:
         if part.get("type") == "thinking":
             inner = part.get("thinking")
-            pieces = inner if isinstance(inner, list) else [{"text": inner}]
-            text = "".join(str(p.get("text") or "") for p in pieces if isinstance(p, dict))
+            pieces = inner if is_list(inner) else [{"text": inner}]
+            text = "".join(str(p.get("text") or "") for p in pieces if is_object(p))
             yield from self._write("thinking", Thinking(), text)
         elif isinstance(part.get("text"), str):
             yield from self._write("text", Text(), part["text"])
@@ -177,7 +178,7 @@ class _Decoder:
     def _take_details(self, details: list[Any]) -> Iterator[Delta]:
         """Signatures and sealed reasoning; the text of a detail is said again in the plain key."""
         for detail in details:
-            if not isinstance(detail, dict):
+            if not is_object(detail):
                 continue
             if detail.get("type") == "reasoning.encrypted":
                 yield from self._redacted(str(detail.get("data") or ""))
@@ -192,7 +193,7 @@ class _Decoder:
 
     def _take_call(self, call: dict[str, Any]) -> Iterator[Delta]:
         custom = call.get("type") == "custom" or "function" not in call
-        function = call.get("custom" if custom else "function") or {}
+        function: dict[str, Any] = call.get("custom" if custom else "function") or {}
         name, call_id = str(function.get("name") or ""), str(call.get("id") or "")
         key = self._call_key(call)
         # Some hosts give every call the same index: a name with another id is another call.
@@ -257,7 +258,7 @@ class _Encoder:
 
     def __init__(self, ask: Ask) -> None:
         options = ask.options.get("stream_options")
-        self._usage = isinstance(options, dict) and options.get("include_usage") is True
+        self._usage = is_object(options) and options.get("include_usage") is True
         self._model = ask.model
         self._calls: dict[int, int] = {}
         self._keys: dict[int, str] = {}
@@ -356,7 +357,7 @@ class OpenAIChat:
         chunk = _decode_chunk(body)
         if chunk.choices is None and not chunk.error:
             value = loads(body)
-            if isinstance(value, dict) and value.get("message") and "choices" not in value:
+            if is_object(value) and value.get("message") and "choices" not in value:
                 chunk.error = value
             else:
                 raise ValueError("the answer has no 'choices' list")
@@ -379,7 +380,7 @@ class OpenAIChat:
             "logprobs": None,
             "finish_reason": message.stop or _WORDS.get(message.stop_reason, "stop"),
         }
-        wire = {
+        wire: dict[str, Any] = {
             "id": message.response_id or "chatcmpl-llmbridge",
             "object": "chat.completion",
             "created": 0,
@@ -455,7 +456,10 @@ def encode_usage(usage: Usage | None) -> JsonObject:
         "completion_tokens": completion,
         "total_tokens": known.total_tokens or prompt + completion,
     }
-    cached = {"cached_tokens": known.cache_read_tokens, "cache_write_tokens": known.cache_write_tokens}
+    cached = {
+        "cached_tokens": known.cache_read_tokens,
+        "cache_write_tokens": known.cache_write_tokens,
+    }
     if prompt_details := {key: value for key, value in cached.items() if value is not None}:
         wire["prompt_tokens_details"] = prompt_details
     if known.reasoning_tokens is not None:
@@ -474,7 +478,7 @@ def _encode_failure(failure: Fail) -> bytes:
 
 
 def _error(error: Any) -> tuple[str | None, str]:
-    if not isinstance(error, dict):
+    if not is_object(error):
         return None, str(error)
     kind = error.get("type") or error.get("code")
     return (str(kind) if kind else None), str(error.get("message") or "")

@@ -22,11 +22,12 @@ from llmbridge.canon.messages import (
     UserMessage,
 )
 from llmbridge.canon.partial_json import parse_partial
+from llmbridge.wire.loose_json import is_object, objects
 
 
 def decode(body: JsonObject) -> Ask:
     """The request in canon; every key that is not model, stream, messages or tools is an option."""
-    turns = _objects(body.get("messages"))
+    turns = objects(body.get("messages"))
     system = [
         part.text
         for turn in turns
@@ -37,7 +38,7 @@ def decode(body: JsonObject) -> Ask:
     context = Context(
         system="\n\n".join(system),
         messages=tuple(message for turn in turns for message in _decode_turn(turn)),
-        tools=tuple(spec for tool in _objects(body.get("tools")) for spec in _decode_tool(tool)),
+        tools=tuple(spec for tool in objects(body.get("tools")) for spec in _decode_tool(tool)),
     )
     known = ("model", "stream", "messages", "tools")
     options = {key: value for key, value in body.items() if key not in known}
@@ -68,10 +69,6 @@ def encode(ask: Ask) -> JsonObject:
     return body
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _decode_turn(turn: dict[str, Any]) -> Iterator[Message]:
     match turn.get("role"):
         case "user":
@@ -95,10 +92,10 @@ def _decode_said(turn: dict[str, Any]) -> Iterator[Text | Thinking | ToolCall]:
     for part in _parts(turn.get("content")):
         if isinstance(part, Text):
             yield part
-    for call in _objects(turn.get("tool_calls")):
+    for call in objects(turn.get("tool_calls")):
         custom = call.get("type") == "custom"
         function = call.get("custom" if custom else "function")
-        if isinstance(function, dict):
+        if is_object(function):
             text = str(function.get("input" if custom else "arguments") or "")
             value = text if custom else _value(text)
             yield ToolCall(
@@ -116,14 +113,14 @@ def _value(text: str) -> Any:
 def _parts(content: Any) -> tuple[Text | Image, ...]:
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(part for wire in _objects(content) for part in _decode_part(wire))
+    return tuple(part for wire in objects(content) for part in _decode_part(wire))
 
 
 def _decode_part(wire: dict[str, Any]) -> Iterator[Text | Image]:
     picture = wire.get("image_url")
     if isinstance(wire.get("text"), str):
         yield Text(wire["text"])
-    elif isinstance(picture, dict):
+    elif is_object(picture):
         yield _image(str(picture.get("url", "")))
 
 
@@ -136,12 +133,12 @@ def _image(url: str) -> Image:
 
 def _decode_tool(tool: dict[str, Any]) -> Iterator[ToolSpec]:
     function = tool.get("function")
-    if isinstance(function, dict):
+    if is_object(function):
         schema = function.get("parameters")
         yield ToolSpec(
             str(function.get("name", "")),
             str(function.get("description") or ""),
-            schema if isinstance(schema, dict) else {},
+            schema if is_object(schema) else {},
         )
 
 

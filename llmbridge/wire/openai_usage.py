@@ -7,6 +7,7 @@ input and reasoning inside the output; some hosts count them outside, which only
 from typing import Any, Literal
 
 from llmbridge.canon.messages import Usage
+from llmbridge.wire.loose_json import is_object
 
 
 def decode_usage(
@@ -51,4 +52,4 @@ def _count(raw: dict[str, Any], key: str) -> int | None:
 
 def _detail(raw: dict[str, Any], group: str, key: str) -> int | None:
     details = raw.get(group)
-    return _count(details, key) if isinstance(details, dict) else None
+    return _count(details, key) if is_object(details) else None

@@ -39,7 +39,13 @@ usages = st.none() | st.builds(Usage, counts, counts, counts, counts, counts, co
 reasons = st.none() | st.sampled_from(["stop", "length", "tool_use"])
 messages = st.one_of(
     st.builds(
-        AssistantMessage, st.lists(blocks, max_size=4).map(tuple), words, words, reasons, words, usages
+        AssistantMessage,
+        st.lists(blocks, max_size=4).map(tuple),
+        words,
+        words,
+        reasons,
+        words,
+        usages,
     ),
     st.builds(
         AssistantMessage,

@@ -7,6 +7,7 @@ from llmbridge.canon.messages import (
     AssistantMessage,
     Context,
     Image,
+    StopReason,
     Text,
     Thinking,
     ToolCall,
@@ -17,7 +18,7 @@ from llmbridge.canon.messages import (
 )
 
 # Lone surrogates have no UTF-8; JSON carries them only as escapes.
-text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
+text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 name = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 count = st.integers(0, 10_000)
 json_values = st.recursive(
@@ -46,9 +47,10 @@ def messages(draw: st.DrawFn) -> AssistantMessage:
     if draw(st.booleans()):
         content.append(Text(draw(text)))
     calls = draw(st.lists(tool_calls, max_size=3, unique_by=lambda call: call.id))
-    reason = "tool_use" if calls else draw(st.sampled_from(["stop", "length"]))
+    reasons: list[StopReason] = ["tool_use"] if calls else ["stop", "length"]
+    reason = draw(st.sampled_from(reasons))
     return AssistantMessage(
-        tuple([*content, *calls]), draw(name), draw(name), reason, None, draw(usages())
+        (*content, *calls), draw(name), draw(name), reason, None, draw(usages())
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def fixture_cases() -> list[Any]:
 def decode(dialect: Dialect, body: bytes, cuts: tuple[int, ...] = ()) -> list[Delta]:
     sse, decoder, deltas = SSEDecoder(), dialect.decoder(), list[Delta]()
     borders = sorted({0, *(cut % (len(body) + 1) for cut in cuts), len(body)})
-    pieces = [body[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    pieces = [body[start:end] for start, end in pairwise(borders)]
     for event in [event for piece in pieces for event in sse.feed(piece)] + sse.close():
         deltas += decoder.feed(event)
     return [*deltas, *decoder.close()]
@@ -57,11 +58,20 @@ def read(dialect: Dialect, path: Path) -> AssistantMessage:
     return fold(decode(dialect, body) if stream else dialect.decode_reply(body))
 
 
+def told(message: AssistantMessage) -> dict[str, str | None] | None:
+    """The error that the provider told."""
+    if message.error is None or message.error_type == "truncated":
+        return None
+    return {"type": message.error_type, "message": message.error}
+
+
 def comparable(message: AssistantMessage) -> AssistantMessage:
     """Without the provider's word for the reason; a count that the wire must have is 0 for unknown."""
     assert message.usage is not None
-    counts = {f.name: getattr(message.usage, f.name) or 0 for f in fields(Usage) if f.compare}
-    return replace(message, stop=None, usage=Usage(**counts))
+    counts: dict[str, Any] = {
+        f.name: getattr(message.usage, f.name) or 0 for f in fields(Usage) if f.compare
+    }
+    return replace(message, stop=None, usage=replace(message.usage, **counts))
 
 
 def spelled(call: ToolCall) -> dict[str, Any]:
@@ -88,9 +98,7 @@ def test_a_fixture_means_what_it_says(
         "model": message.model,
         "response_id": message.response_id,
         "usage_raw": dict(message.usage.raw) if message.usage else None,
-        "error": {"type": message.error_type, "message": message.error}
-        if message.error_type not in (None, "truncated") or message.error and not message.error_type
-        else None,
+        "error": told(message),
         "truncated": message.error_type == "truncated",
     }
     wanted = {key: expected.get(key) for key in found} | {

@@ -1,6 +1,5 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 
 import anyio
 import pytest
@@ -168,15 +167,14 @@ async def test_a_stream_of_no_dialect_may_stop_anywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "path"),
+    ("dialect", "body"),
     [
-        pytest.param(dialect, path, id=f"{dialect}/{path.name}")
+        pytest.param(dialect, path.read_bytes(), id=f"{dialect}/{path.name}")
         for dialect in ("anthropic.messages", "openai.chat", "openai.responses")
         for path in sorted((FIXTURES / dialect).glob("*.sse"))
     ],
 )
-async def test_every_fixture_passes_whole_byte_by_byte(dialect: str, path: Path) -> None:
-    body = path.read_bytes()
+async def test_every_fixture_passes_whole_byte_by_byte(dialect: str, body: bytes) -> None:
     pieces = [body[place : place + 1] for place in range(len(body))]
 
     got, _ = await taken(Upstream(*pieces, replayed=True), dialect)

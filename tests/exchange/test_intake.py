@@ -76,7 +76,9 @@ async def test_what_is_under_way_can_be_seen() -> None:
         (MESSAGES, {"message", "type"}),
     ],
 )
-async def test_bad_json_is_answered_in_the_clients_own_error_shape(url: str, shape: set[str]) -> None:
+async def test_bad_json_is_answered_in_the_clients_own_error_shape(
+    url: str, shape: set[str]
+) -> None:
     subject = bridge()
 
     reply = await subject.handle(post(url, b"{"))

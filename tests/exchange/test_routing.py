@@ -5,11 +5,11 @@ from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.routing import Classified, Router, classify
 from llmbridge.providers import PROVIDERS, Provider
 
-SERVER = Caller("server")
+INSIDE, SERVER = Caller("transport"), Caller("server")
 BODY = b'{"model":"m","messages":[],"stream":true}'
 
 
-def post(url: str, body: bytes = BODY, caller: Caller = Caller("transport")) -> Request:
+def post(url: str, body: bytes = BODY, caller: Caller = INSIDE) -> Request:
     return Request("POST", url, Headers(), body, caller)
 
 
@@ -52,7 +52,12 @@ def test_a_server_finds_provider_and_dialect_by_the_path(
 @pytest.mark.parametrize(
     ("url", "provider", "dialect", "target"),
     [
-        ("https://api.anthropic.com/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        (
+            "https://api.anthropic.com/v1/messages",
+            "anthropic",
+            "anthropic.messages",
+            "/v1/messages",
+        ),
         ("https://api.openai.com/v1/responses", "openai", "openai.responses", "/responses"),
         (
             "https://openrouter.ai/api/v1/chat/completions",
@@ -60,7 +65,12 @@ def test_a_server_finds_provider_and_dialect_by_the_path(
             "openai.chat",
             "/chat/completions",
         ),
-        ("https://api.together.xyz/v1/chat/completions", "together", "openai.chat", "/chat/completions"),
+        (
+            "https://api.together.xyz/v1/chat/completions",
+            "together",
+            "openai.chat",
+            "/chat/completions",
+        ),
         (
             "https://a.openai.azure.com//openai/deployments/d/chat/completions?api-version=1",
             "azure",
@@ -68,13 +78,30 @@ def test_a_server_finds_provider_and_dialect_by_the_path(
             "/openai/deployments/d/chat/completions?api-version=1",
         ),
         ("https://api.writer.com/v1/chat", "writer", "openai.chat", "/chat"),
-        ("http://localhost:11434/v1/chat/completions", "ollama", "openai.chat", "/chat/completions"),
-        ("http://localhost:8787/anthropic/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
+        (
+            "http://localhost:11434/v1/chat/completions",
+            "ollama",
+            "openai.chat",
+            "/chat/completions",
+        ),
+        (
+            "http://localhost:8787/anthropic/v1/messages",
+            "anthropic",
+            "anthropic.messages",
+            "/v1/messages",
+        ),
         ("http://bridge/v1/messages", "anthropic", "anthropic.messages", "/v1/messages"),
-        ("https://api.unheard.ai/v1/chat/completions", "unheard", "openai.chat", "/chat/completions"),
+        (
+            "https://api.unheard.ai/v1/chat/completions",
+            "unheard",
+            "openai.chat",
+            "/chat/completions",
+        ),
     ],
 )
-def test_in_process_the_host_comes_first(url: str, provider: str, dialect: str, target: str) -> None:
+def test_in_process_the_host_comes_first(
+    url: str, provider: str, dialect: str, target: str
+) -> None:
     where = Router().destination(post(url))
 
     assert (where.provider.name, where.dialect.name, where.target) == (provider, dialect, target)
@@ -167,11 +194,12 @@ def test_a_request_that_names_its_provider_is_not_rerouted() -> None:
 
 
 def test_a_route_to_a_provider_of_another_dialect_is_an_error_of_the_request() -> None:
-    router, request = Router(routes={"claude-*": "openai/gpt"}), to_server(
-        "/v1/messages", b'{"model":"claude-x"}'
+    router, request = (
+        Router(routes={"claude-*": "openai/gpt"}),
+        to_server("/v1/messages", b'{"model":"claude-x"}'),
     )
 
-    with pytest.raises(NotFound, match="does not speak anthropic.messages"):
+    with pytest.raises(NotFound, match=r"does not speak anthropic\.messages"):
         router.call(request, router.destination(request), "i")
 
 

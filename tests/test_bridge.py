@@ -1,0 +1,228 @@
+import asyncio
+import gc
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from llmbridge import (
+    AssistantMessage,
+    Bridge,
+    Cassette,
+    Context,
+    Live,
+    Model,
+    Provider,
+    Replay,
+    Script,
+    Text,
+    UserMessage,
+)
+from llmbridge.errors import BridgeError, ConfigurationError
+
+CHAT = "https://api.openai.com/v1/chat/completions"
+HI: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+CONTEXT = Context(messages=(UserMessage((Text("hi"),)),))
+
+
+def script(*lines: str) -> Bridge:
+    return Bridge(Script(*(lines or ("Hello",))), environ={})
+
+
+def test_sync_sdk_clients_talk_without_a_socket() -> None:
+    with script("one", "two") as bridge:
+        claude = bridge.anthropic().messages.create(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+        )
+        gpt = bridge.openai().responses.create(model="m", input="hi")
+
+    assert (claude.content[0].to_dict()["text"], gpt.output_text) == ("one", "two")
+
+
+async def test_sync_and_async_clients_work_inside_a_running_loop() -> None:
+    with script("one", "two") as bridge:
+        sync = bridge.openai().chat.completions.create(**HI)
+        async with bridge.async_openai() as client:
+            later = await client.chat.completions.create(**HI)
+
+    assert [answer.choices[0].message.content for answer in (sync, later)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_both_generations_of_clients_are_served(module: Any) -> None:
+    with script() as bridge, module.Client(transport=bridge.transport(module)) as client:
+        answer = client.post(CHAT, json=HI)
+
+    assert answer.json()["choices"][0]["message"]["content"] == "Hello"
+
+
+def test_another_client_library_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="'json'"):
+        script().transport(__import__("json"))
+
+
+def test_a_server_answers_over_http_and_stops() -> None:
+    with script() as bridge:
+        with bridge.serve() as server:
+            answer = httpx2.post(f"{server.url}/v1/chat/completions", json=HI)
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"{server.url}/healthz")
+
+    assert answer.json()["choices"][0]["message"]["content"] == "Hello"
+
+
+def test_closing_a_bridge_stops_its_servers_and_ends_its_thread() -> None:
+    before = threading.active_count()
+    bridge = script()
+    server = bridge.serve()
+
+    bridge.close()
+    bridge.close()
+
+    assert threading.active_count() == before
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"{server.url}/healthz")
+
+
+def test_a_token_guards_the_server_when_a_key_could_be_spent() -> None:
+    with Bridge(Live(), environ={"OPENAI_API_KEY": "sk-x"}) as bridge, bridge.serve() as server:
+        answer = httpx2.post(f"{server.url}/v1/chat/completions", json=HI)
+
+        assert (answer.status_code, server.token and server.token[:5]) == (401, "llmb_")
+        assert server.env()["OPENAI_API_KEY"] == server.token
+        assert str(server.token) not in repr(server) + repr(bridge)
+
+
+@pytest.mark.parametrize("upstream", [Script("x"), Replay([])], ids=["script", "replay"])
+def test_what_spends_no_key_needs_no_token(upstream: Any) -> None:
+    with Bridge(upstream, environ={}) as bridge, bridge.serve() as server:
+        assert server.token is None
+
+
+def test_an_empty_token_is_no_token() -> None:
+    with script() as bridge, pytest.raises(ConfigurationError, match="token=''"):
+        bridge.serve(token="")
+
+
+def test_serving_beyond_loopback_must_be_asked_for() -> None:
+    with script() as bridge, pytest.raises(ConfigurationError, match="allow_remote=True"):
+        bridge.serve("0.0.0.0")
+
+
+async def test_a_bridge_can_stand_behind_a_bridge() -> None:
+    with script("Hello from afar") as far, far.serve() as server:
+        near = Bridge(base_urls={"openai": server.url}, environ={"OPENAI_API_KEY": "none"})
+        async with httpx2.AsyncClient(transport=near.async_transport()) as client:
+            answer = await client.post(CHAT, json={**HI, "stream": True})
+
+        assert answer.content == far.records[0].body == near.records[0].body
+
+
+def test_a_bridge_does_not_call_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with Bridge(base_urls={"openai": url}, environ={"OPENAI_API_KEY": "x"}) as bridge:
+        bridge.serve(port=port, token=None)
+
+        answer = httpx2.post(f"{url}/v1/chat/completions", json=HI)
+
+    assert (answer.status_code, "leads back to this bridge" in answer.text) == (502, True)
+
+
+async def test_stream_gives_events_and_the_message() -> None:
+    bridge = script("Hello there")
+
+    events = await bridge.stream(Model("anthropic", "claude"), CONTEXT)
+    types = [event.type async for event in events]
+    message = await events.result()
+
+    assert types == ["start", "text_start", "text_delta", "text_delta", "text_end", "done"]
+    assert (message.text, bridge.interceptions[0].frontend) == ("Hello there", "stream")
+
+
+def test_stream_sync_gives_partials_that_grow() -> None:
+    with script("Hello there") as bridge:
+        texts = [e.partial.text for e in bridge.stream_sync(Model("openai", "gpt"), CONTEXT)]
+
+    assert texts == ["", "", "Hello", "Hello there", "Hello there", "Hello there"]
+
+
+async def test_a_failure_is_the_last_event_of_a_stream() -> None:
+    bridge = Bridge(Live(), environ={})
+
+    message = await (await bridge.stream(Model("openai", "gpt"), CONTEXT)).result()
+
+    assert (message.error_type, "OPENAI_API_KEY" in str(message.error)) == (
+        "authentication_error",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "model", [Model("nobody", "m"), Model("openai", "m", "anthropic.messages")]
+)
+async def test_a_model_of_no_provider_is_refused(model: Model) -> None:
+    with pytest.raises(ConfigurationError, match=r"nobody|does not speak"):
+        await script().stream(model, CONTEXT)
+
+
+def test_a_bridge_records_into_a_cassette_that_replays(tmp_path: Path) -> None:
+    path = tmp_path / "session.yaml"
+    with Bridge(Script("Hello"), store=path, environ={}) as bridge:
+        first = bridge.openai().chat.completions.create(**HI)
+
+    with Bridge(Replay(path), environ={}) as again:
+        second = again.openai().chat.completions.create(**HI)
+
+    assert (first, len(list(Cassette.load(path)))) == (second, 1)
+
+
+def test_a_row_of_ones_own_is_a_provider() -> None:
+    mine = Provider("mine", "https://llm.example.org/v2", key_env=("MY_KEY",))
+    bridge = Bridge(Script("Hello"), providers=[mine], environ={"MY_KEY": "secret"})
+
+    with httpx2.Client(transport=bridge.transport()) as client:
+        client.post("https://llm.example.org/v2/chat/completions", json=HI)
+
+    assert (bridge.interceptions[0].provider, "secret" in repr(bridge)) == ("mine", False)
+    bridge.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"base_urls": {"nobody": "http://x"}}, "'nobody', which is no provider"),
+        ({"base_urls": {"openai": "ftp://x"}}, "'ftp://x': give http"),
+        ({"routes": {"*": "nobody/m"}}, "'nobody', which is no provider"),
+        ({"store": "usage.txt"}, "store='usage.txt': give a path"),
+        ({"environ": {"OPENAI_BASE_URL": "localhost"}}, "'localhost': give http"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Bridge(Script("x"), **{"environ": {}, **options})
+
+
+def test_every_error_is_a_bridge_error_with_a_message() -> None:
+    error = ConfigurationError("no")
+
+    assert (isinstance(error, BridgeError), isinstance(error, ValueError), error.message) == (
+        True,
+        True,
+        "no",
+    )
+
+
+def test_a_forgotten_bridge_holds_up_nothing() -> None:
+    async def use() -> AssistantMessage:
+        return await (await script().stream(Model("openai", "m"), CONTEXT)).result()
+
+    message = asyncio.run(use())
+    gc.collect()
+
+    assert message.text == "Hello"
