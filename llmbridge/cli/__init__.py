@@ -1,0 +1,200 @@
+"""The command line: what each command takes and how it explains itself.
+
+What a command does is imported when it runs, so that help is quick.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from llmbridge import __version__
+from llmbridge.errors import BridgeError
+
+_TOP = """
+Stand between LLM clients and providers: relay, record, replay and analyse every call.
+
+\b
+Examples:
+  llmbridge demo                          watch replies stream; needs no key
+  llmbridge serve                         relay to providers with your keys
+  llmbridge serve --replay session.yaml   answer from recordings instead
+"""
+
+_DEMO = """
+Replay recorded sessions through a real server and watch the replies grow.
+
+Starts a server on this machine that answers from sessions bundled with llmbridge, asks it over
+HTTP as three different clients would, and shows what was intercepted. No key, no network.
+
+\b
+Examples:
+  llmbridge demo
+  llmbridge demo --speed 1            at the recorded pace
+  llmbridge demo --plain | head -20   lines of text, as in a pipe
+"""
+
+_SERVE = """
+Run a bridge that any client can use, until Ctrl-C or SIGTERM.
+
+Prints one line to standard output when it is ready, 'llmbridge listening on http://HOST:PORT'.
+How to point the SDKs at it, and one line for each call that ended, go to standard error.
+
+\b
+Examples:
+  llmbridge serve --port 8080 --store session.yaml
+      relay to the providers with your keys and keep what passes
+  llmbridge serve --replay session.yaml --replay more/ --speed 1
+      answer from recordings at the recorded pace, with no key and no network
+  llmbridge serve --upstream openai=http://127.0.0.1:9000 --no-token
+      send what is for OpenAI to a server of your own
+  LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote
+      let other machines in, with a token of your choice
+"""
+
+_SPELLED = (
+    ("allow_remote=True", "--allow-remote"),
+    ("base_urls names", "--upstream names"),
+    ("port=0", "--port 0"),
+    ("store=", "--store "),
+    (", a Store, or None for memory", ", or memory"),
+    ("token=None", "--no-token"),
+    ("token=", "--token "),
+)
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: 2 where it was used wrongly."""
+    try:
+        app(prog_name="llmbridge")
+    except BridgeError as error:
+        typer.echo(f"llmbridge: {_as_options(error.message)}", err=True)
+        sys.exit(2)
+
+
+def _as_options(message: str) -> str:
+    """A message of the library in the words of the command line."""
+    for argument, option in _SPELLED:
+        message = message.replace(argument, option)
+    return message
+
+
+@app.callback(invoke_without_command=True, help=_TOP)
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"llmbridge {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(help=_DEMO, short_help="Watch bundled sessions stream through a real server.")
+def demo(
+    speed: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="How many times faster than recorded; 1 is as recorded, 0 is instant.",
+        ),
+    ] = 2.5,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Print lines of text instead of live panels, as happens by itself in a pipe.",
+        ),
+    ] = False,
+) -> None:
+    """Show the bundled sessions."""
+    from llmbridge.cli.demonstration import demonstrate
+
+    drawable = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    demonstrate(speed, live=drawable and not plain)
+
+
+@app.command(help=_SERVE, short_help="Run a bridge for any client: relay, record, replay.")
+def serve(
+    host: Annotated[str, typer.Option(metavar="H", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 0,
+    token: Annotated[
+        str,
+        typer.Option(
+            metavar="T",
+            envvar="LLMBRIDGE_TOKEN",
+            help="What clients must send as their API key. auto: a random one where a provider's key"
+            " could be spent, none for --replay. A variable keeps it out of the process list.",
+        ),
+    ] = "auto",
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Let anybody in who can reach the port.")
+    ] = False,
+    replay: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Answer from this cassette, or from the folder's, instead of a provider. Repeat it for"
+            " more; the last recording of a request is served again and again.",
+            show_default="relay to the providers",
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="The pace of --replay: 0 is instant, 1 as recorded, 2 twice as fast.",
+            show_default="0",
+        ),
+    ] = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where to keep what passes: a path that ends in .yaml or .json, a database's URL, or"
+            " memory, which ends with the process.",
+        ),
+    ] = "memory",
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=URL",
+            help="Reach this provider (anthropic, openai, ...) at another base URL. Repeat it for more.",
+            show_default="the providers' own",
+        ),
+    ] = None,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote", help="Allow a --host that other machines can reach; needs a token."
+        ),
+    ] = False,
+) -> None:
+    """Serve until a signal comes."""
+    from llmbridge.cli.serving import Plan, serve_until_stopped
+
+    plan = Plan(
+        host=host,
+        port=port,
+        token=token,
+        no_token=no_token,
+        replay=tuple(replay or ()),
+        speed=speed,
+        store=store,
+        upstreams=tuple(upstream or ()),
+        allow_remote=allow_remote,
+    )
+    serve_until_stopped(plan)

@@ -1,0 +1,143 @@
+"""`llmbridge serve`: a bridge on a port until a signal comes."""
+
+import logging
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Event
+from types import FrameType
+
+import typer
+
+from llmbridge.bridge import Bridge
+from llmbridge.cli.log import LoggedStore
+from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.exchange.record import Store
+from llmbridge.frontends.server import Server
+from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.memory import MemoryStore
+from llmbridge.upstreams.replay import Replay
+
+MEMORY_BYTES = 256 * 2**20
+"""What `--store memory` keeps; the oldest goes first."""
+TOKEN_VARIABLE = "LLMBRIDGE_TOKEN"
+FLUSH_S = 5.0
+"""How long a call may wait to be written to a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of `llmbridge serve`, as given."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str = "auto"
+    no_token: bool = False
+    replay: tuple[str, ...] = ()
+    speed: float | None = None
+    store: str = "memory"
+    upstreams: tuple[str, ...] = ()
+    allow_remote: bool = False
+
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            ConfigurationError: two options that exclude each other.
+        """
+        if self.no_token and self.token != "auto":
+            raise ConfigurationError(
+                f"--token (or {TOKEN_VARIABLE}) and --no-token contradict each other: give one of them"
+            )
+        if self.replay and self.upstreams:
+            raise ConfigurationError(
+                "--replay asks no provider, so --upstream would do nothing: give one of them"
+            )
+        if self.speed is not None and not self.replay:
+            raise ConfigurationError("--speed is the pace of a replay: give --replay PATH with it")
+
+
+def serve_until_stopped(plan: Plan) -> None:
+    """Serve as planned; returns after SIGINT or SIGTERM, when open replies have ended.
+
+    Raises:
+        ConfigurationError: options that cannot be, or an address that cannot be served.
+        CassetteError: a recording cannot be read.
+    """
+    plan.check()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    upstream, base_urls = _replay(plan), _base_urls(plan.upstreams)
+    store = _open_store(plan.store)
+    bridge = Bridge(upstream, store=LoggedStore(store, _say), base_urls=base_urls)
+    stop = _stopped_by_signals()
+    with bridge:
+        token = None if plan.no_token else plan.token
+        server = bridge.serve(plan.host, plan.port, token=token, allow_remote=plan.allow_remote)
+        _say(_directions(server, made=plan.token == "auto"))
+        typer.echo(f"llmbridge listening on {server.url}")
+        while not stop.wait(FLUSH_S):
+            _flush(store)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _stopped_by_signals() -> Event:
+    """Set by the first signal; the second one ends the process as usual."""
+    stop = Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    return stop
+
+
+def _open_store(place: str) -> Store:
+    if place == "memory":
+        return MemoryStore(max_bytes=MEMORY_BYTES)
+    # A bridge knows what its `store` may be; this one does nothing else.
+    return Bridge(store=place).store
+
+
+def _replay(plan: Plan) -> Replay | None:
+    if not plan.replay:
+        return None
+    records = [record for path in plan.replay for record in Cassette.load(path)]
+    return Replay(records, speed=plan.speed or 0, strict=False)
+
+
+def _base_urls(upstreams: Iterable[str]) -> dict[str, str]:
+    return dict(_name_and_url(text) for text in upstreams)
+
+
+def _name_and_url(text: str) -> tuple[str, str]:
+    name, _, url = text.partition("=")
+    if not name or not url:
+        raise ConfigurationError(
+            f"--upstream {text!r} is not NAME=URL: write for example openai=http://127.0.0.1:9000"
+        )
+    return name, url
+
+
+def _directions(server: Server, *, made: bool) -> str:
+    """How to reach the server; the token is shown when it was made here, once."""
+    lines = ["point the SDKs here:"]
+    if made and server.token:
+        lines.append(f"  export {TOKEN_VARIABLE}={server.token}")
+    for name, value in server.env().items():
+        lines.append(f"  export {name}={f'${TOKEN_VARIABLE}' if value == server.token else value}")
+    if server.token is None:
+        lines.append("no token: whoever reaches the port may use it")
+    return "\n".join(lines)
+
+
+def _flush(store: Store) -> None:
+    try:
+        store.flush()
+    except BridgeError as error:
+        # The calls go on; closing the store says it again, and then it counts.
+        logging.getLogger("llmbridge").error("%s", error.message)

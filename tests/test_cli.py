@@ -1,0 +1,346 @@
+"""The program as a user runs it: `python -m llmbridge` in a process of its own."""
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from llmbridge import Cassette, __version__
+from llmbridge.cli import main
+from llmbridge.cli.demonstration import SESSIONS
+
+PROGRAM = (sys.executable, "-m", "llmbridge")
+ANTHROPIC = SESSIONS / "anthropic.yaml"
+OPENAI = SESSIONS / "openai_chat.yaml"
+JSON = {"content-type": "application/json"}
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, **environ},
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def running(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """The program under way; killed where a test leaves it."""
+    with subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, **environ},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ready_url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    found = re.fullmatch(
+        r"llmbridge listening on (http://127\.0\.0\.1:\d+)\n", process.stdout.readline()
+    )
+    assert found, process.communicate(timeout=10)
+    return found[1]
+
+
+def client(url: str) -> httpx2.Client:
+    return httpx2.Client(base_url=url, trust_env=False, timeout=20, headers=JSON)
+
+
+def bodies(path: Path) -> list[bytes]:
+    return [record.request.body for record in Cassette.load(path) if record.request]
+
+
+def in_terminal(*arguments: str, **environ: str) -> tuple[int, str]:
+    """Exit code and everything written to a terminal of 80 columns."""
+    here, there = pty.openpty()
+    environ = {**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm", **environ}
+    with subprocess.Popen(
+        [*PROGRAM, *arguments], stdout=there, stderr=there, env=environ
+    ) as process:
+        os.close(there)
+        written = b""
+        try:
+            while piece := os.read(here, 65536):
+                written += piece
+        except OSError:
+            pass  # Linux says EIO when the other end has closed.
+        finally:
+            os.close(here)
+    return process.returncode, written.decode(environ.get("PYTHONIOENCODING", "utf-8"))
+
+
+def test_the_demo_in_a_pipe_prints_every_reply_and_both_tables_without_control_codes() -> None:
+    done = run("demo", "--speed", "0", FORCE_COLOR="1")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)
+    for line in (
+        "anthropic / claude-sonnet-5, POST /anthropic/v1/messages",
+        "openai / gpt-4o-mini, POST /openai/v1/chat/completions",
+        "openai / gpt-5-mini, POST /openai/v1/responses",
+        "  thinking: Two questions in one.",
+        '  tool get_weather: {"city": "Lisbon", "unit": "celsius"}',
+        '  tool get_time: {"zone": "Asia/Tokyo"}',
+        "  text: It is 10:00 in Lisbon and 19:00 in Tokyo",
+        "bridge.frames.interceptions()\nprovider",
+        "bridge.frames.token_usage()\nmodel",
+        "5 replies, 4,897 tokens, $",
+        "llmbridge serve --help",
+    ):
+        assert line in done.stdout
+
+
+def test_the_demo_in_a_terminal_draws_panels_that_grow() -> None:
+    code, screen = in_terminal("demo", "--speed", "10")
+
+    assert code == 0
+    assert "╭─" in screen
+    assert screen.count("Two questions in") > 1, "drawn again while it grew"
+    assert screen.endswith("\r\n")
+    assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+def test_the_demo_keeps_to_a_terminal_without_colours_or_unicode() -> None:
+    code, screen = in_terminal("demo", "--speed", "0", NO_COLOR="1", PYTHONIOENCODING="ascii")
+
+    assert code == 0
+    assert "+-" in screen
+    assert not re.search(r"\x1b\[(\d+;)*[349]\d", screen)
+
+
+def test_the_demo_writes_plain_lines_to_a_terminal_when_asked() -> None:
+    code, screen = in_terminal("demo", "--speed", "0", "--plain")
+
+    assert (code, "\x1b" in screen) == (0, False)
+
+
+def test_an_interrupted_demo_leaves_quietly() -> None:
+    with running("demo", "--speed", "0.1") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=10)
+
+    assert (process.returncode, error) == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_answers_from_all_its_recordings_and_stops_at_a_signal(
+    number: signal.Signals,
+) -> None:
+    with running("serve", "--replay", str(ANTHROPIC), "--replay", str(OPENAI)) as process:
+        with client(ready_url(process)) as http:
+            replies = [
+                http.post("/anthropic/v1/messages", content=bodies(ANTHROPIC)[0]),
+                http.post("/anthropic/v1/messages", content=bodies(ANTHROPIC)[0]),
+                http.post("/v1/chat/completions", content=bodies(OPENAI)[0]),
+                http.post("/v1/messages", content=b"{}"),
+            ]
+
+        process.send_signal(number)
+        out, error = process.communicate(timeout=10)
+
+    assert (process.returncode, out) == (0, "")
+    assert [reply.status_code for reply in replies] == [200, 200, 200, 400]
+    assert replies[0].content == next(iter(Cassette.load(ANTHROPIC))).body
+    assert "export ANTHROPIC_API_KEY=llmbridge\n" in error
+    said = r"Z POST /anthropic/v1/messages anthropic claude-sonnet-5 200 completed 1231\+127tok [\d.]+s$"
+    assert len(re.findall(said, error, re.MULTILINE)) == 2
+    assert re.search(r"Z POST /v1/messages anthropic - 400 .*: no recording answers", error)
+
+
+def test_a_server_that_is_stopped_in_the_middle_of_a_reply_ends_it() -> None:
+    with running("serve", "--replay", str(OPENAI), "--speed", "0.7") as process:
+        with (
+            client(ready_url(process)) as http,
+            http.stream("POST", "/v1/chat/completions", content=bodies(OPENAI)[1]) as reply,
+        ):
+            pieces = reply.iter_raw()
+            next(pieces)
+
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(httpx2.RemoteProtocolError):
+                list(pieces)
+        _, error = process.communicate(timeout=10)
+
+    assert process.returncode == 0
+    assert "200 bridge_shutdown" in error
+
+
+def test_what_passes_is_kept_in_the_store(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.yaml"
+    with running("serve", "--replay", str(ANTHROPIC), "--store", str(kept)) as process:
+        with client(ready_url(process)) as http:
+            http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
+
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+
+    assert bodies(kept) == bodies(ANTHROPIC)[:1]
+
+
+def test_a_token_made_for_the_run_is_shown_once_and_asked_for() -> None:
+    with running("serve") as process:
+        with client(ready_url(process)) as http:
+            status = http.post("/v1/messages", content=b"{}").status_code
+
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    assert status == 401
+    assert len(re.findall(r"llmb_\S+", error)) == 1
+    assert "export OPENAI_API_KEY=$LLMBRIDGE_TOKEN\n" in error
+
+
+def test_a_token_that_the_user_gives_is_asked_for_and_never_shown() -> None:
+    with running("serve", "--replay", str(ANTHROPIC), LLMBRIDGE_TOKEN="hush") as process:
+        with client(ready_url(process)) as http:
+            statuses = [
+                http.post("/v1/messages", content=bodies(ANTHROPIC)[0], headers=headers).status_code
+                for headers in ({}, {"x-api-key": "hush"})
+            ]
+
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    assert (statuses, "hush" in error) == ([401, 200], False)
+
+
+def test_an_upstream_given_by_url_is_asked() -> None:
+    with (
+        running("serve", "--replay", str(OPENAI)) as provider,
+        running(
+            "serve",
+            "--no-token",
+            "--upstream",
+            f"openai={ready_url(provider)}",
+            OPENAI_API_KEY="k",
+        ) as relay,
+        client(ready_url(relay)) as http,
+    ):
+        reply = http.post("/openai/v1/chat/completions", content=bodies(OPENAI)[0])
+
+    assert reply.content == next(iter(Cassette.load(OPENAI))).body
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The signal handlers of this process, put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def spoken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[object, str, str]:
+    """Exit code, output and errors of the command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["llmbridge", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code, *capsys.readouterr()
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("--replay /nowhere/session.yaml", "/nowhere/session.yaml"),
+        ("--replay pyproject.toml --upstream openai=http://x", "--upstream would do nothing"),
+        ("--host 0.0.0.0", "pass --allow-remote and a token"),
+        ("--host 0.0.0.0 --allow-remote --no-token", "pass --allow-remote and a token"),
+        ("--upstream openai", "--upstream 'openai' is not NAME=URL"),
+        ("--upstream openai=127.0.0.1:9000", "'openai' is '127.0.0.1:9000': give http://HOST"),
+        ("--upstream nobody=http://127.0.0.1:9000", "--upstream names 'nobody'"),
+        ("--token a --no-token", "contradict each other"),
+        ("--speed 1", "give --replay PATH with it"),
+        ("--store notes.txt", "--store 'notes.txt'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    arguments: str,
+    complaint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("LLMBRIDGE_TOKEN", raising=False)
+
+    code, out, error = spoken(monkeypatch, capsys, "serve", *arguments.split())
+
+    assert (code, out) == (2, "")
+    assert error.startswith("llmbridge: ")
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_port_that_is_taken_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+
+        code, out, error = spoken(monkeypatch, capsys, "serve", "--port", port)
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(rf"llmbridge: .*{port}.*--port 0 .*\n", error)
+
+
+OPTIONS = {
+    "demo": "--speed --plain",
+    "serve": "--host --port --token --no-token --replay --speed --store --upstream --allow-remote",
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_explains_every_option_and_gives_examples(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = spoken(monkeypatch, capsys, command, "--help")
+
+    explained = re.findall(r"^  (--[a-z-]+) .*\w", out, re.MULTILINE)
+    examples = re.findall(rf"^    .*llmbridge {command}\b", out, re.MULTILINE)
+    assert (code, explained) == (0, OPTIONS[command].split())
+    assert len(examples) > 1
+
+
+def test_alone_it_shows_its_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = spoken(monkeypatch, capsys)
+
+    assert alone == spoken(monkeypatch, capsys, "--help")
+    assert alone[0] == 0
+
+
+def test_it_tells_its_version() -> None:
+    assert run("--version").stdout == f"llmbridge {__version__}\n"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = "{'aiohttp', 'httpx', 'httpx2', 'pandas', 'rich', 'uvicorn'}"
+
+    code = f"import sys, llmbridge.cli; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
