@@ -34,7 +34,7 @@ def main(
     only: Annotated[
         str | None, typer.Option(metavar="NAME,...", help=f"Run these alone: {NAMES}.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Length of one network measurement.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Length of one network measurement.")] = 0.8,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median is shown.")] = 3,
     quick: Annotated[
         bool, typer.Option("--quick", help="One short round: a look, not a result.")
@@ -50,7 +50,7 @@ def main(
     fake provider and the load on another; nothing leaves the loopback interface.
     """
     console = Console()
-    plan = Plan(seconds=0.4, rounds=1) if quick else Plan(seconds, rounds)
+    plan = Plan(seconds=0.3, rounds=1) if quick else Plan(seconds, rounds)
     chosen = only.split(",") if only else list(BENCHMARKS)
     if unknown := set(chosen) - set(BENCHMARKS):
         raise typer.BadParameter(f"no benchmark is called {unknown.pop()!r}; there are {NAMES}")

@@ -10,7 +10,7 @@ import yaml
 from llmbridge import Cassette
 from tests.bench.sessions import chat_exchange, write_cassette
 from tests.bench.table import Plan, Table
-from tests.bench.timing import cpu_s
+from tests.bench.timing import Work, cpu_s
 
 SIZE_BYTES = 10_000_000
 DELTAS = 200
@@ -22,7 +22,7 @@ def cassette(plan: Plan) -> Table:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "session.yaml"
         write_cassette(path, (chat_exchange(i, DELTAS) for i in range(SIZE_BYTES // one)))
-        ways = {
+        ways: dict[str, Work] = {
             "libyaml": partial(read_yaml, path),
             "llmbridge": partial(Cassette.load, path),
             "llmbridge, each message read": partial(read_messages, path),

@@ -91,7 +91,7 @@ def inprocess(plan: Plan) -> Table:
             seen["llmbridge"].append(with_bridge(path, exchanges))
             seen["llmbridge, async"].append(asyncio.run(with_async_bridge(path, exchanges)))
             # It looks through the whole cassette for each request.
-            seen["vcrpy"].append(with_vcr(path, exchanges[::50]))
+            seen["vcrpy"].append(with_vcr(path, exchanges[::100]))
     figures = {
         name: {
             "CPU us/request": statistics.median(request for _, request in runs),

@@ -12,7 +12,6 @@ PROGRAMS = {
     "nothing": "pass",
     "llmbridge": "import llmbridge",
     "httpx2": "import httpx2",
-    "anthropic SDK": "import anthropic",
 }
 
 
