@@ -4,6 +4,7 @@ Parts that need a heavy package are imported by the method that uses them.
 """
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from llmbridge.frontends.server import Server
 
 
+_SECRET_NAME = re.compile(r"(?i)(key|token|secret|password|passwd)$")
+
+
 class Bridge:
     """Stands between LLM clients and providers: relays, replays, records.
 
@@ -70,10 +74,10 @@ class Bridge:
     ) -> None:
         rows = _rows(providers, base_urls or {}, os.environ if environ is None else environ)
         self.upstream: Handler = Live() if upstream is None else upstream
-        self.store: Store = _open_store(store)
+        self.store: Store = open_store(store)
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
-        redactor = Redactor(row.key for row in rows if row.key)
+        redactor = Redactor(_secrets(rows, os.environ if environ is None else environ))
         recorder = Recorder(self.store, redactor)
         handler = chain((*interceptors, recorder, self._not_itself, frame), self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
@@ -325,7 +329,13 @@ def _rows(
     return [row.at(base_urls[row.name]) if row.name in base_urls else row for row in rows]
 
 
-def _open_store(store: Store | str | os.PathLike[str] | None) -> Store:
+def _secrets(rows: Iterable[Provider], environ: Mapping[str, str]) -> set[str]:
+    """What must not reach a store: the providers' keys, and what the environment calls a secret."""
+    named = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
+    return named | {row.key for row in rows if row.key}
+
+
+def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
     if store is None:
         return MemoryStore()
     if not isinstance(store, str | os.PathLike):

@@ -12,7 +12,6 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast
-from urllib.parse import urlsplit
 
 from llmbridge.errors import BridgeError, End
 from llmbridge.providers import Provider
@@ -77,12 +76,19 @@ class Request:
     @property
     def path(self) -> str:
         """The path as sent, without the query."""
-        return urlsplit(self.url).path
+        return self.target.partition("?")[0]
+
+    @property
+    def target(self) -> str:
+        """Path and query as sent."""
+        rest = self.url.partition("://")[2] or self.url
+        return "/" + rest.partition("/")[2].partition("#")[0]
 
     @property
     def host(self) -> str:
         """`HOST` or `HOST:PORT` in lower case; empty where there is none."""
-        return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+        authority = self.url.partition("://")[2].partition("/")[0]
+        return authority.partition("?")[0].rpartition("@")[2].lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -83,13 +82,12 @@ class Router:
 
     def destination(self, request: Request) -> Destination:
         """Provider, dialect and target. Never raises: what nobody serves is `opaque`, of an unknown provider."""
-        parts = urlsplit(request.url)
-        path = "/" + parts.path.lstrip("/")
-        query = f"?{parts.query}" if parts.query else ""
+        path, mark, query = request.target.partition("?")
+        path = "/" + path.lstrip("/")
         provider, rest, bare = self._find(request, path)
         target = _below(provider, rest)
         dialect = _dialect(request.method, target, provider)
-        return Destination(provider, dialect, target + query, bare)
+        return Destination(provider, dialect, target + mark + query, bare)
 
     def call(self, request: Request, where: Destination, call_id: str) -> Call:
         """The call to make.

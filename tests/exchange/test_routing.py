@@ -223,7 +223,8 @@ def test_classify_tells_a_recorded_request_in_names() -> None:
     )
 
 
-def test_classify_never_raises() -> None:
-    found = classify(Request("GET", "not a url \x00", body=b"\xff"))
+@pytest.mark.parametrize("url", ["not a url \x00", "", "http://[::1", "//", "http://a:b:c/?#"])
+def test_classify_never_raises(url: str) -> None:
+    found = classify(Request("GET", url, body=b"\xff"))
 
     assert (found.dialect, found.model, found.streaming) == ("opaque", None, False)
