@@ -1,8 +1,9 @@
 """What every HTTP frontend does alike: fields that end at a hop, who asks, a reply read from another thread."""
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -148,13 +149,14 @@ def read_timeout_s(extensions: Mapping[str, Any]) -> float | None:
 class Pieces:
     """One exchange on the loop of a portal, driven from another thread.
 
-    Opening, reading and closing take turns, so that a step that was given up unwinds before the reply is closed.
+    Opening and reading take turns with closing, so that a step that is given up unwinds before the reply is closed.
     """
 
     def __init__(self, portal: BlockingPortal, read_timeout_s: float | None) -> None:
         self._portal = portal
         self._timeout_s = read_timeout_s
         self._turn = anyio.Lock(fast_acquire=True)
+        self._step: asyncio.Task[Any] | None = None
         self._reply: Reply | None = None
         self._closed = False
 
@@ -166,11 +168,12 @@ class Pieces:
         """
 
         async def ask() -> Reply:
+            self._step = asyncio.current_task()
             async with self._turn:
                 self._reply = await handle(request)
                 return self._reply
 
-        return self._wait(ask)
+        return self._wait(ask, self._timeout_s)
 
     def read(self) -> bytes | None:
         """The next piece as the reply gives it; None after the last.
@@ -179,7 +182,7 @@ class Pieces:
             BridgeError: the answer broke off, or the bridge was closed.
             TimeoutError: nothing came within the client's read timeout.
         """
-        return self._wait(self._next)
+        return self._wait(self._next, self._timeout_s)
 
     def close(self) -> None:
         """Give up what is left of the reply; doing it twice, or after the bridge, is fine."""
@@ -187,29 +190,29 @@ class Pieces:
             return
         self._closed = True
         with suppress(BridgeShutdown):
-            self._wait(self._close)
+            self._wait(self._close, None)
 
     async def _next(self) -> bytes | None:
         assert self._reply is not None, "opened before it is read"
+        self._step = asyncio.current_task()
         async with self._turn:
             return await anext(self._reply, None)
 
     async def _close(self) -> None:
+        # The step may still run, although its caller was interrupted or out of time.
+        if self._step is not None:
+            self._step.cancel("client_gone")
         with anyio.move_on_after(CLOSE_LIMIT_S):
             async with self._turn:
                 if self._reply is not None and self._reply.end is None:
                     await self._reply.aclose("client_gone")
 
-    def _wait(self, step: Callable[[], Coroutine[object, object, T]]) -> T:
+    def _wait(self, step: Callable[[], Coroutine[object, object, T]], timeout_s: float | None) -> T:
         try:
-            future: Future[T] = self._portal.start_task_soon(step)
+            future = self._portal.start_task_soon(step)
         except RuntimeError as error:
             raise BridgeShutdown(f"the bridge cannot be reached: {error}") from error
         try:
-            return future.result(self._timeout_s)
+            return future.result(timeout_s)
         except CancelledError:
             raise BridgeShutdown("the bridge was closed before the answer ended") from None
-        except BaseException:
-            # Interrupted, or out of time: the step on the loop must not outlive its caller.
-            future.cancel()
-            raise
