@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_BREAK = re.compile("\r\n|\r|\n")
-_BARE_DATA = re.compile(rb"(?:^|\n)data(?:\n|$)")
 _NO_FIELDS = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?::[^\n]*+)?\n)*+")
 # int() may have been told to refuse anything longer.
 _MAX_DIGITS = 640
@@ -97,13 +96,12 @@ class Framer:
     """Follow where the events of a byte stream end, and find the one that ends the reply.
 
     Only events that hold one of `markers` are decoded: they are shown to `is_terminal`, each once and in order, with an
-    empty id, until it says yes. `events` counts the events so far, as many as `SSEDecoder` makes.
+    empty id, until it says yes.
     """
 
-    __slots__ = ("_blocks", "_is_terminal", "_late", "_markers", "events", "terminated")
+    __slots__ = ("_blocks", "_is_terminal", "_late", "_markers", "terminated")
 
     def __init__(self, is_terminal: Callable[[SSE], bool], markers: Sequence[bytes]) -> None:
-        self.events = 0
         self.terminated = False
         self._is_terminal = is_terminal
         self._markers = tuple(markers)
@@ -116,12 +114,6 @@ class Framer:
         When a CR at the end of a chunk may be half of the CRLF that ends it, the next chunk's answer tells (0 or 1).
         """
         whole = self._blocks.feed(chunk)
-        if whole:
-            alone = whole.find(b"\n\n") == len(whole) - 2
-            if alone and (whole.startswith(b"data:") or b"\ndata:" in whole):
-                self.events += 1
-            else:
-                self.events += sum(map(_has_data, whole.split(b"\n\n")))
         if self.terminated:
             return self._tell_late(chunk)
         for marker in self._markers:
@@ -227,14 +219,6 @@ def _read(block: str, last_id: str) -> tuple[SSE | None, str, int | None]:
 
 def _text(whole: bytes) -> str:
     return whole.decode("utf-8", "replace")
-
-
-def _has_data(block: bytes) -> bool:
-    return (
-        block.startswith(b"data:")
-        or b"\ndata:" in block
-        or (b"data" in block and _BARE_DATA.search(block) is not None)
-    )
 
 
 def _before_last(chunk: bytes, count: int) -> int:
