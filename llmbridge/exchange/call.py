@@ -92,6 +92,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came, the same without secrets, and the rules that took them out."""
+
+    request: Request
+    kept: Request
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes."""
 
@@ -102,6 +111,7 @@ class Call:
     target: str
     model: str = ""
     streaming: bool = False
+    received: Received | None = None
 
 
 class Reply:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from time import monotonic as system_monotonic
 
-from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.call import Call, Handler, Reply, Request
 from llmbridge.exchange.record import Chunk, Record, Store
 from llmbridge.exchange.redact import Redactor
 
@@ -44,22 +44,32 @@ class Recorder:
                 yield chunk
 
         def keep(ended: Reply) -> None:
+            error = ended.error.message if ended.error else None
+            request, asked = self._without_secrets(call)
+            headers, kept, error, told = self._redactor.answer(ended.headers, tuple(chunks), error)
             record = Record(
                 interception_id=call.id,
                 provider=call.provider.name,
                 dialect=call.dialect.name,
-                request=call.request,
+                request=request,
                 status=ended.status,
-                headers=ended.headers,
-                chunks=tuple(chunks),
+                headers=headers,
+                chunks=kept,
                 started_at=started_at,
                 model=call.model or None,
                 head_s=head_s,
                 duration_s=self._monotonic() - start,
                 end=ended.end or "interrupted",
-                error=ended.error.message if ended.error else None,
+                error=error,
+                redacted=tuple(sorted({*asked, *told})),
                 replayed=ended.replayed,
             )
-            self._store.add(self._redactor.record(record))
+            self._store.add(record)
 
         return reply.through(tee, keep)
+
+    def _without_secrets(self, call: Call) -> tuple[Request, tuple[str, ...]]:
+        """The request as it is sent; one that nobody changed on the way was seen to when it came."""
+        if call.received is not None and call.received.request is call.request:
+            return call.received.kept, call.received.rules
+        return self._redactor.request(call.request)

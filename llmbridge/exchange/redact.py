@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -193,11 +194,8 @@ class Redactor:
         if request is not None:
             request, fired = self.request(request)
             rules.update(fired)
-        headers = self._answer_headers(record.headers, rules)
-        chunks, length = self._chunks(record.chunks, rules)
-        if chunks is not record.chunks:
-            headers = _restated(headers, length)
-        error = record.error and self._clean_text(record.error, self._in_text, rules)
+        headers, chunks, error, fired = self.answer(record.headers, record.chunks, record.error)
+        rules.update(fired)
         if (
             request is record.request
             and headers is record.headers
@@ -214,6 +212,18 @@ class Redactor:
             redacted=tuple(sorted(rules)),
         )
 
+    def answer(
+        self, headers: Headers, chunks: tuple[Chunk, ...], error: str | None
+    ) -> tuple[Headers, tuple[Chunk, ...], str | None, tuple[str, ...]]:
+        """An answer's parts without secrets, and the names of the rules that fired."""
+        rules: set[str] = set()
+        kept = self._answer_headers(headers, rules)
+        clean, length = self._chunks(chunks, rules)
+        if clean is not chunks:
+            kept = _restated(kept, length)
+        said = error and self._clean_text(error, self._in_text, rules)
+        return kept, clean, said, tuple(sorted(rules))
+
     def text(self, text: str) -> str:
         """An error message or the like without secrets."""
         return self._clean_text(text, self._in_text, set())
@@ -221,7 +231,7 @@ class Redactor:
     def _request_headers(self, headers: Headers, rules: set[str]) -> Headers:
         pairs: list[tuple[str, str]] = []
         for name, value in headers.pairs:
-            if _DROPPED.fullmatch(name.lower()):
+            if _is_dropped(name):
                 continue
             if name.lower() not in _KEPT and value and not _is_mark(value):
                 rules.add("header")
@@ -232,7 +242,7 @@ class Redactor:
     def _answer_headers(self, headers: Headers, rules: set[str]) -> Headers:
         pairs: list[tuple[str, str]] = []
         for name, value in headers.pairs:
-            if value and not _is_mark(value) and _HIDDEN.fullmatch(name.lower()):
+            if value and not _is_mark(value) and _is_hidden(name):
                 rules.add("header")
                 value = _mark("header")
             pairs.append((name, value))
@@ -307,6 +317,16 @@ class Redactor:
                 if known in data:
                     token = rb"asic ([A-Za-z0-9+/]*" + re.escape(known) + rb"[A-Za-z0-9+/=]*)"
                     yield from _found(2, "secret", re.compile(token), data)
+
+
+@lru_cache(1024)
+def _is_dropped(name: str) -> bool:
+    return _DROPPED.fullmatch(name.lower()) is not None
+
+
+@lru_cache(1024)
+def _is_hidden(name: str) -> bool:
+    return _HIDDEN.fullmatch(name.lower()) is not None
 
 
 def _mark(rule: str) -> str:
