@@ -1,8 +1,10 @@
 """One request from door to door: its start recorded, routed, answered, its end recorded. Errors become answers here."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import lru_cache
 from uuid import uuid4
 
 from llmbridge.errors import BridgeError, End, StoreUnavailable
@@ -16,6 +18,14 @@ from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.opaque import OPAQUE
 
 _logger = logging.getLogger("llmbridge")
+
+# What SDKs read, and what a provider's support asks for. Cookies, transport and CORS are for its own origin.
+_PASSED_ON = re.compile(
+    r"content-(type|length|encoding|disposition)|cache-control|x-accel-buffering"
+    r"|retry-after(-ms)?|x-should-retry|(x-)?ratelimit(-.*)?|(anthropic|openai|x-llmbridge)-.*"
+    r"|(x-|apim-|x-ms-)?request-id|x-generation-id|mistral-correlation-id|cf-ray"
+)
+_WITHHELD = re.compile(r".*(organi[sz]ation|project|account)")
 
 
 def new_id() -> str:
@@ -57,7 +67,9 @@ class Intake:
         except BaseException:
             self._close(opened, "client_gone", None)
             raise
-        return reply.through(_last_words, lambda ended: self._end(opened, ended))
+        answer = reply.through(_last_words, lambda ended: self._end(opened, ended))
+        answer.headers = passed_on(reply.headers)
+        return answer
 
     async def _answer(self, request: Request, where: Destination, opened: Interception) -> Reply:
         try:
@@ -123,6 +135,17 @@ def shape(request: Request, where: Destination) -> Dialect:
     if where.dialect is OPAQUE and "anthropic-version" in request.headers:
         return ANTHROPIC_MESSAGES
     return where.dialect
+
+
+def passed_on(headers: Headers) -> Headers:
+    """The fields of an answer that reach the client; records keep them all."""
+    return Headers(pair for pair in headers.pairs if _passes_on(pair[0]))
+
+
+@lru_cache(maxsize=512)
+def _passes_on(name: str) -> bool:
+    lower = name.lower()
+    return _PASSED_ON.fullmatch(lower) is not None and not _WITHHELD.match(lower)
 
 
 def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
