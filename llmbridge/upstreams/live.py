@@ -4,68 +4,55 @@ aiohttp relays an event for a tenth of what httpx takes, and its pool survives c
 own can be handed in instead.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import Mapping
+from threading import Lock
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-import anyio
-
-from llmbridge.errors import MissingKey, NotFound, UpstreamError, UpstreamLimit
+from llmbridge.errors import NotFound, StreamTruncated, UpstreamError
 from llmbridge.exchange.call import Call, Headers, Reply, once
 from llmbridge.exchange.codec import is_event_stream
-from llmbridge.providers import Provider
-from llmbridge.upstreams.inflate import Inflater
-from llmbridge.wire.dialect import Dialect
+from llmbridge.upstreams.answer import Answer, Sender, Times, Unanswered
+from llmbridge.upstreams.body import Body
+from llmbridge.upstreams.client import Borrowed
+from llmbridge.upstreams.outgoing import HOP_BY_HOP, outgoing_fields, outgoing_url
 from llmbridge.wire.fast_json import loads
-from llmbridge.wire.sse import SSEDecoder
+from llmbridge.wire.sse import SSE, SSEDecoder
 
-HOP_BY_HOP = (
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-)
-_OWN = ("host", "content-length", "accept-encoding", "cookie")
-_CREDENTIALS = ("authorization", "x-api-key", "api-key")
-_ERROR_STATUS: Mapping[str, int] = MappingProxyType(
+_BOM = b"\xef\xbb\xbf"
+_OPENING_BYTES = 1024 * 1024
+_EXCERPT = 200
+_ERROR_STATUS: Mapping[object, int] = MappingProxyType(
     {
+        "authentication_error": 401,
+        "billing_error": 402,
+        "context_length_exceeded": 400,
+        "insufficient_quota": 429,
+        "invalid_api_key": 401,
+        "invalid_request_error": 400,
+        "model_not_found": 404,
+        "not_found_error": 404,
         "overloaded_error": 529,
+        "permission_error": 403,
         "rate_limit_error": 429,
         "rate_limit_exceeded": 429,
-        "authentication_error": 401,
-        "permission_error": 403,
-        "not_found_error": 404,
-        "invalid_request_error": 400,
+        "request_too_large": 413,
+        "timeout_error": 504,
     }
 )
-
-
-class Answer(Protocol):
-    """An HTTP answer whose body is still to come."""
-
-    status: int
-    headers: Headers
-
-    async def read(self) -> bytes:
-        """The next bytes; none at the end."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        ...
 
 
 class Live:
     """An upstream that asks the provider.
 
-    `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop) or a function that gives one.
-    With `client_keys` a client's own key goes to the provider where the bridge has none. Times are in seconds:
-    to connect, without a byte, for the whole call, and until the first event before the head is passed on.
+    `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop, proxies and all its own affair)
+    or a function that makes one, asked once for each loop. With `client_keys` a client's own key goes to the provider
+    where the bridge has none. Times are in seconds: to connect, without a byte, for the whole call, and until the first
+    event before the head is passed on.
+
+    Raises:
+        ConfigurationError: `client` is no such client.
     """
 
     spends_keys = True
@@ -81,12 +68,13 @@ class Live:
         first_event_s: float = 10,
         limit_bytes: int = 256 * 1024 * 1024,
     ) -> None:
+        self._client = client
         self._client_keys = client_keys
+        self._times = Times(connect_s, idle_s, total_s)
         self._first_event_s = first_event_s
         self._limit_bytes = limit_bytes
-        self._client = client
-        self._times = (connect_s, idle_s, total_s)
-        self._sender: Any = None
+        self._lock = Lock()
+        self._sender: Sender | None = None if client is None else Borrowed(client, self._times)
 
     def __repr__(self) -> str:
         return f"Live(client={self._client!r})" if self._client is not None else "Live()"
@@ -95,6 +83,7 @@ class Live:
         """Ask the provider of this call.
 
         Raises:
+            NotFound: nobody knows where the provider is.
             MissingKey: there is no key to send.
             UpstreamError: the provider cannot be reached, or its answer cannot be passed on.
         """
@@ -104,9 +93,7 @@ class Live:
                 f"no base URL for {provider.name!r}: give one with base_urls={{{provider.name!r}: ...}},"
                 " or add a row with providers=[...]"
             )
-        answer = await self._senders().send(
-            call.request.method, _url(provider, call.target), self._fields(call), call.request.body
-        )
+        answer = await self._send(call)
         try:
             return await self._reply(call, answer)
         except BaseException:
@@ -114,155 +101,129 @@ class Live:
             raise
 
     async def aclose(self) -> None:
-        """Close this event loop's connections."""
+        """Close this event loop's connections, if none is in use."""
         if self._sender is not None:
             await self._sender.aclose()
 
-    def _senders(self) -> Any:
-        if self._sender is None:
-            # Loaded late: a bridge that only replays needs no HTTP client.
-            if self._client is None:
+    async def _send(self, call: Call) -> Answer:
+        method, body = call.request.method, call.request.body
+        url, fields = outgoing_url(call), outgoing_fields(call, self._client_keys)
+        sender = self._sender or self._pools()
+        try:
+            return await sender.send(method, url, fields, body)
+        except Unanswered:
+            # A kept connection may have died unnoticed. Nothing came back: once more, on another.
+            return await sender.send(method, url, fields, body, fresh=True)
+
+    def _pools(self) -> Sender:
+        with self._lock:
+            if self._sender is None:
+                # Loaded late: a bridge that only replays needs no HTTP client.
                 from llmbridge.upstreams.pool import Pools  # noqa: PLC0415
 
-                self._sender = Pools(*self._times)
-            else:
-                from llmbridge.upstreams.client import Borrowed  # noqa: PLC0415
-
-                self._sender = Borrowed(self._client)
-        return self._sender
-
-    def _fields(self, call: Call) -> list[tuple[str, str]]:
-        """The client's fields, less what belongs to its own connection, with the bridge's key."""
-        named = call.request.headers.get("connection", "").lower().replace(",", " ").split()
-        dropped = {*HOP_BY_HOP, *_OWN, *_CREDENTIALS, *named}
-        fields = [
-            (name, value)
-            for name, value in call.request.headers.pairs
-            if name.lower() not in dropped and not name.lower().startswith("x-llmbridge-")
-        ]
-        fields += [("accept-encoding", "identity"), *self._credentials(call)]
-        if call.provider.auth == "x-api-key" and "anthropic-version" not in call.request.headers:
-            fields.append(("anthropic-version", "2023-06-01"))
-        return fields
-
-    def _credentials(self, call: Call) -> list[tuple[str, str]]:
-        provider, headers = call.provider, call.request.headers
-        if provider.key:
-            value = f"Bearer {provider.key}" if provider.auth == "bearer" else provider.key
-            return [("authorization" if provider.auth == "bearer" else provider.auth, value)]
-        if provider.keyless:
-            return []
-        own = [(name, headers[name]) for name in _CREDENTIALS if name in headers]
-        if own and self._client_keys:
-            return own
-        variable = " or ".join(provider.key_env) or f"{provider.name.upper()}_API_KEY"
-        raise MissingKey(
-            f"no key for {provider.name!r}: set {variable} before the bridge is made,"
-            " or let clients bring theirs with Live(client_keys=True)"
-        )
+                self._sender = Pools(self._times)
+            return self._sender
 
     async def _reply(self, call: Call, answer: Answer) -> Reply:
-        _refuse(answer, call.provider)
-        body = _Body(answer, self._limit_bytes)
-        held: list[bytes] = []
-        if answer.status == 200 and is_event_stream(200, answer.headers, b""):
-            held = await self._first_event(body)
-            if error := _error_first(call.dialect, b"".join(held)):
-                await answer.aclose()
-                status, text = error
-                return Reply(status, _as_json(answer.headers, text), once(text))
-        return Reply(answer.status, body.headers, _relay(held, body))
-
-    async def _first_event(self, body: "_Body") -> list[bytes]:
-        """The pieces up to the first event, or what came in time."""
-        held: list[bytes] = []
-        decoder = SSEDecoder()
-        with anyio.move_on_after(self._first_event_s):
-            while chunk := await body.read():
-                held.append(chunk)
-                if decoder.feed(chunk):
-                    break
-        return held
+        _refuse(call, answer)
+        body = Body(answer, self._limit_bytes)
+        dropped = HOP_BY_HOP.union(answer.headers.get("connection", "").lower().split(", "))
+        headers = answer.headers.without(*dropped)
+        if body.inflated:
+            headers = headers.without("content-encoding", "content-length")
+        if answer.status >= 400:
+            return Reply(answer.status, headers, body)
+        wait_s = self._first_event_s if answer.resumable else None
+        opening, first = await _opening(call, headers, body, wait_s)
+        if error := _error_first(call, headers, opening, first):
+            await answer.aclose()
+            status, text = error
+            return Reply(status, _as_json(headers, text), once(text))
+        # SDKs take a byte order mark for a part of the first field.
+        body.unread(opening.removeprefix(_BOM) if first else opening)
+        return Reply(answer.status, headers, body)
 
 
-class _Body:
-    """An answer's bytes as the client shall have them: inflated, and no more than the limit."""
+async def _opening(
+    call: Call, headers: Headers, body: Body, wait_s: float | None
+) -> tuple[bytes, SSE | None]:
+    """What the head waits for, so that a failure can still be a status: a stream's first event, or all of a JSON answer.
 
-    def __init__(self, answer: Answer, limit_bytes: int) -> None:
-        self._answer = answer
-        self._limit_bytes = limit_bytes
-        self._count = 0
-        self.headers = answer.headers.without(*HOP_BY_HOP)
-        self._inflater: Inflater | None = None
-        if (coding := answer.headers.get("content-encoding", "identity")) != "identity":
-            self._inflater = Inflater(coding)
-            self.headers = self.headers.without("content-encoding", "content-length")
-
-    async def read(self) -> bytes:
-        while chunk := await self._answer.read():
-            if self._inflater is not None:
-                chunk = self._inflater.feed(chunk, self._limit_bytes - self._count)
-            self._count += len(chunk)
-            if self._count > self._limit_bytes:
-                raise UpstreamLimit(f"the answer is larger than {self._limit_bytes} bytes")
-            if chunk:
-                return chunk
-        if self._inflater is not None:
-            self._inflater.close()
-        return b""
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
-
-
-async def _relay(held: list[bytes], body: _Body) -> AsyncIterator[bytes]:
+    Whatever came when the time is up, or is large, has to do.
+    """
+    kind = headers.get("content-type", "")
+    if not (call.streaming or "event-stream" in kind or "json" in kind):
+        return b"", None
+    held: list[bytes] = []
+    size = 0
+    decoder = SSEDecoder()
     try:
-        for chunk in held:
-            yield chunk
-        while chunk := await body.read():
-            yield chunk
-    finally:
-        await body.aclose()
+        async with asyncio.timeout(wait_s):
+            while size <= _OPENING_BYTES and (chunk := await body.read()):
+                held.append(chunk)
+                size += len(chunk)
+                for event in decoder.feed(chunk):
+                    if event.event != "ping":
+                        return b"".join(held), event
+            if not held and call.dialect.terminated:
+                raise StreamTruncated(f"{call.provider.name!r} sent an answer without a body")
+    except TimeoutError:
+        pass
+    return b"".join(held), None
 
 
-def _url(provider: Provider, target: str) -> str:
-    if provider.prefix.endswith("/v1") and target.startswith("/v1/"):
-        target = target.removeprefix("/v1")
-    return provider.base_url.rstrip("/") + target
-
-
-def _refuse(answer: Answer, provider: Provider) -> None:
-    if 300 <= answer.status < 400:
+def _refuse(call: Call, answer: Answer) -> None:
+    name, status = call.provider.name, answer.status
+    if status < 200 or 300 <= status < 400:
         raise UpstreamError(
-            f"{provider.name!r} answered with a redirect ({answer.status}), which is not followed:"
+            f"{name!r} answered with a redirect or the like ({status}), which is not followed:"
             " check the base URL"
         )
-    if answer.status < 400 and answer.headers.get("content-type", "").startswith("text/html"):
-        raise UpstreamError(f"{provider.name!r} answered with a web page: check the base URL")
+    if status < 400 and answer.headers.get("content-type", "").startswith("text/html"):
+        raise UpstreamError(f"{name!r} answered with a web page: check the base URL")
 
 
-def _error_first(dialect: Dialect, held: bytes) -> tuple[int, bytes] | None:
-    """Status and body of a stream that begins with an error: before any text it can still be a proper answer."""
-    for sse in SSEDecoder().feed(held):
-        if dialect.verdict(sse) == "error":
-            return _status(sse.data), sse.data.encode()
-        if sse.event != "ping":
-            return None
-    return None
+def _error_first(
+    call: Call, headers: Headers, opening: bytes, first: SSE | None
+) -> tuple[int, bytes] | None:
+    """Status and body of an answer that begins with an error: before any text it can still be a proper one.
+
+    Raises:
+        UpstreamError: a stream was asked for, and something else came.
+    """
+    if first is not None:
+        failed = call.dialect.verdict(first) == "error"
+        return (_status(first.data), first.data.encode()) if failed else None
+    if not (call.streaming and call.dialect.terminated and opening):
+        return None
+    if is_event_stream(200, headers, opening):
+        return None
+    if _has_error(opening):
+        return _status(opening), opening
+    said = opening[:_EXCERPT].decode("utf-8", "replace")
+    raise UpstreamError(f"{call.provider.name!r} was asked for a stream and answered {said!r}")
 
 
-def _status(data: str) -> int:
+def _has_error(body: bytes) -> bool:
     try:
-        error = loads(data)["error"]
+        return bool(loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _status(data: str | bytes) -> int:
+    try:
+        error: Any = loads(data)
+        error = error.get("error") or error
         code = error.get("code")
-        if isinstance(code, int) and 400 <= code < 600:
-            return code
-        return _ERROR_STATUS.get(error.get("type") or code, 500)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if str(code).isdecimal() and 400 <= int(code) < 600:
+            return int(code)
+        return _ERROR_STATUS.get(code) or _ERROR_STATUS.get(error.get("type"), 500)
+    except (ValueError, TypeError, AttributeError):
         return 500
 
 
 def _as_json(headers: Headers, body: bytes) -> Headers:
-    kept = headers.without(*HOP_BY_HOP, "content-type", "content-length", "content-encoding")
+    kept = headers.without("content-type", "content-length", "content-encoding")
     added = (("content-type", "application/json"), ("content-length", str(len(body))))
     return Headers((*kept.pairs, *added))

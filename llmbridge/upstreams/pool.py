@@ -1,118 +1,218 @@
-"""aiohttp connections, one pool for each event loop; the pool closes when its loop does."""
+"""aiohttp connections, one pool for each event loop."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from weakref import WeakKeyDictionary
+import os
+from functools import partial
+from io import BytesIO
+from typing import NamedTuple, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
-from llmbridge.errors import BridgeError, StreamTruncated, UpstreamError, UpstreamTimeout
+from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Headers
+from llmbridge.upstreams.answer import (
+    Fields,
+    Times,
+    broke,
+    head_too_large,
+    not_http,
+    unanswered,
+    unreachable,
+)
+from llmbridge.upstreams.per_loop import Held, PerLoop
 
 _AUTO = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_HEAD_BYTES = 32 * 1024
+_LARGE_BYTES = 1024 * 1024
+_TOO_LARGE = ("Got more than", "Too many headers")
+_LOST = (
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientConnectionResetError,
+    aiohttp.ClientOSError,
+)
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class _Pool(NamedTuple):
+    """Kept connections, and a session that opens a new one each time."""
+
+    kept: aiohttp.ClientSession
+    fresh: aiohttp.ClientSession
 
 
 class Pools:
     """Sends requests from any loop, each over that loop's own connections."""
 
-    def __init__(self, connect_s: float, idle_s: float, total_s: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, sock_read=idle_s)
-        self._pools: WeakKeyDictionary[
-            asyncio.AbstractEventLoop,
-            tuple[AsyncGenerator[aiohttp.ClientSession], aiohttp.ClientSession],
-        ] = WeakKeyDictionary()
+    def __init__(self, times: Times) -> None:
+        self._times = times
+        self._pools = PerLoop(partial(_open, times), _close)
 
     async def send(
-        self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes
+        self, method: str, url: str, fields: Fields, body: bytes, *, fresh: bool = False
     ) -> "PooledAnswer":
         """The answer's head, body to come.
 
         Raises:
+            Unanswered: the connection closed before the head.
             UpstreamError: no answer came.
         """
-        pairs = list(headers)
+        held = await self._pools.here()
+        session = held.value.fresh if fresh else held.value.kept
+        held.users += 1
         try:
-            try:
-                return await self._send(method, url, pairs, body)
-            except aiohttp.ClientConnectorError:
-                raise
-            except _STALE:
-                # A kept connection may have died unnoticed. Nothing came back yet: once more, on another.
-                return await self._send(method, url, pairs, body)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _blame(error, url, answered=False) from error
+            response = await session.request(
+                method,
+                URL(url, encoded=True),
+                headers=fields,
+                # aiohttp warns of large bodies that it would have to send in one piece.
+                data=BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
+                allow_redirects=False,
+            )
+        except BaseException as error:
+            held.users -= 1
+            if isinstance(error, _FAILURES):
+                raise _unanswered(error, url, self._times) from error
+            raise
+        return PooledAnswer(response, url, self._times, held)
 
     async def aclose(self) -> None:
-        """Close this loop's connections."""
-        kept = self._pools.pop(asyncio.get_running_loop(), None)
-        if kept is not None:
-            await kept[0].aclose()
-
-    async def _send(
-        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes
-    ) -> "PooledAnswer":
-        session = await self._session()
-        response = await session.request(
-            method, url, headers=headers, data=body or None, allow_redirects=False
-        )
-        return PooledAnswer(response, url)
-
-    async def _session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        kept = self._pools.get(loop)
-        if kept is None or kept[1].closed:
-            pool = self._open()
-            kept = self._pools[loop] = (pool, await anext(pool))
-        return kept[1]
-
-    async def _open(self) -> AsyncGenerator[aiohttp.ClientSession]:
-        """A pool as a generator: a loop that ends closes its generators, and so the connections."""
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            auto_decompress=False,
-            skip_auto_headers=_AUTO,
-            trust_env=False,
-        )
-        try:
-            yield session
-        finally:
-            await session.close()
+        """Close this loop's connections, if none is in use."""
+        await self._pools.aclose()
 
 
 class PooledAnswer:
     """An answer over a pooled connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+    resumable = True
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, url: str, times: Times, held: Held[_Pool]
+    ) -> None:
         self.status = response.status
-        self.headers = Headers((name, value) for name, value in response.headers.items())
+        self.headers = Headers(response.headers.items())
         self._response = response
+        self._content = response.content
         self._url = url
+        self._times = times
+        self._held: Held[_Pool] | None = held
 
     async def read(self) -> bytes:
-        """All bytes that have come, at least one; none at the end. May be cancelled and called again.
+        """All bytes that have come, at least one; none at the end.
 
         Raises:
-            UpstreamError: the connection broke.
+            UpstreamError: the connection broke, or nothing came in time.
         """
         try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _blame(error, self._url, answered=True) from error
+            return await self._content.readany()
+        except _FAILURES as error:
+            if rest := self._before_the_break():
+                return rest
+            raise self._blame(error) from error
 
     async def aclose(self) -> None:
-        """Give the connection back if the answer was taken whole, else cut it."""
-        self._response.close()
+        """Cut the connection, unless the answer was taken whole: then it has gone back to the pool."""
+        if self._held is not None:
+            self._held.users -= 1
+            self._held = None
+            self._response.close()
+
+    def _before_the_break(self) -> bytes:
+        """What had come but was not read yet, which aiohttp would keep to itself."""
+        failure = self._content.exception()
+        if failure is None:
+            return b""
+        self._content.set_exception(None)  # type: ignore[arg-type]  # there is no other way
+        rest = self._content.read_nowait()
+        self._content.set_exception(failure)
+        return rest
+
+    def _blame(self, error: Exception) -> BridgeError:
+        match error:
+            case aiohttp.SocketTimeoutError():
+                return self._times.silent(self._url)
+            case TimeoutError():
+                return self._times.too_long(self._url)
+            case _:
+                return broke(self._url)
 
 
-def _blame(error: Exception, url: str, *, answered: bool) -> BridgeError:
-    """The one error a caller sees, with the address but neither query nor key."""
-    place = url.partition("?")[0]
-    said = str(error) or type(error).__name__
-    if isinstance(error, TimeoutError):
-        return UpstreamTimeout(f"{place} stayed silent too long")
-    if answered:
-        return StreamTruncated(f"the connection to {place} broke: {said}")
-    return UpstreamError(f"could not reach {place}: {said}; check the base URL and the network")
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections of the kind below."""
+
+    def wakeful(self) -> Self:
+        kind: type[ResponseHandler] = _Connection
+        self._factory = partial(kind, self._loop)
+        return self
+
+
+class _Connection(ResponseHandler):
+    """Wakes who reads the answer whenever it is lost; aiohttp forgets it after a chunk that is none."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        content = self._payload
+        super().connection_lost(exc)
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
+
+class _NoCookies(aiohttp.DummyCookieJar):
+    """Not even parsed."""
+
+    def update_cookies_from_headers(self, headers: object, response_url: URL) -> None: ...
+
+
+def _open(times: Times) -> _Pool:
+    return _Pool(_session(times, fresh=False), _session(times, fresh=True))
+
+
+def _session(times: Times, *, fresh: bool) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=_Connector(
+            limit=0, force_close=fresh, resolver=aiohttp.ThreadedResolver()
+        ).wakeful(),
+        cookie_jar=_NoCookies(),
+        timeout=aiohttp.ClientTimeout(
+            total=times.total_s,
+            connect=times.connect_s,
+            sock_connect=times.connect_s,
+            sock_read=times.idle_s,
+        ),
+        auto_decompress=False,
+        skip_auto_headers=_AUTO,
+        trust_env=False,
+        max_line_size=_HEAD_BYTES,
+        max_field_size=_HEAD_BYTES,
+    )
+
+
+async def _close(pool: _Pool) -> None:
+    await pool.kept.close()
+    await pool.fresh.close()
+
+
+def _unanswered(error: Exception, url: str, times: Times) -> BridgeError:
+    """The one error that a caller sees."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return times.no_connection(url)
+        case aiohttp.SocketTimeoutError():
+            return times.silent(url)
+        case aiohttp.ClientConnectorCertificateError():
+            return unreachable(url, f"its certificate is not trusted ({error.certificate_error})")
+        case aiohttp.ClientSSLError():
+            return unreachable(url, f"TLS failed ({error.os_error})")
+        case aiohttp.ClientConnectorDNSError():
+            return unreachable(url, f"the name {error.host!r} does not resolve")
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            return unreachable(url, os.strerror(number) if number else str(error.os_error))
+        case aiohttp.ClientResponseError():
+            why = error.message.partition("\n")[0]
+            return head_too_large(url) if why.startswith(_TOO_LARGE) else not_http(url, why)
+        case _ if isinstance(error, _LOST):
+            return unanswered(url)
+        case TimeoutError():
+            return times.too_long(url)
+        case _:
+            return unreachable(url, str(error) or type(error).__name__)

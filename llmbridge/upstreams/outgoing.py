@@ -1,0 +1,129 @@
+"""What goes to the provider: the client's request without what was meant for the bridge, and the provider's key."""
+
+import re
+from functools import lru_cache
+
+from llmbridge.errors import MissingKey, RequestError
+from llmbridge.exchange.call import Call
+from llmbridge.providers import Provider
+from llmbridge.upstreams.answer import Fields
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OF_THE_CLIENTS_CONNECTION = frozenset(
+    {
+        "accept-encoding",
+        "content-length",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "origin",
+        "referer",
+        "via",
+        "x-real-ip",
+    }
+)
+_CREDENTIALS = ("authorization", "x-api-key", "api-key")
+_DROPPED = HOP_BY_HOP.union(_OF_THE_CLIENTS_CONNECTION, _CREDENTIALS)
+_DROPPED_PREFIXES = ("x-forwarded-", "x-llmbridge-", "sec-fetch-")
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_BAD_TARGET = re.compile(r"[^\x21-\x7e]")
+
+
+def outgoing_url(call: Call) -> str:
+    """Where the call goes, at its provider's base URL.
+
+    Raises:
+        RequestError: the path or the query cannot be sent.
+    """
+    provider, target = call.provider, call.target
+    if _BAD_TARGET.search(target):
+        raise RequestError(f"the path {target!r} has a character that must be percent-encoded")
+    if provider.prefix.endswith("/v1") and target.startswith("/v1/"):
+        target = target.removeprefix("/v1")
+    return provider.base_url.rstrip("/") + target
+
+
+def outgoing_fields(call: Call, client_keys: bool) -> Fields:
+    """The fields to send.
+
+    Raises:
+        RequestError: a field of the client's cannot be sent.
+        MissingKey: there is no key to send.
+    """
+    headers = call.request.headers
+    named = _named(headers.get("connection", ""))
+    fields: list[tuple[str, str]] = []
+    has_version = False
+    for name, value in headers.pairs:
+        if not _passes(name) or name.lower() in named:
+            continue
+        if _BAD_VALUE.search(value):
+            raise RequestError(f"the header {name!r} has a line break or another control character")
+        has_version = has_version or name.lower() == "anthropic-version"
+        fields.append((name, value))
+    fields.append(("accept-encoding", "identity"))
+    fields += _credentials(call, client_keys)
+    if call.provider.auth == "x-api-key" and not has_version:
+        fields.append(("anthropic-version", "2023-06-01"))
+    return fields
+
+
+def _named(connection: str) -> frozenset[str]:
+    """What a `Connection` field says ends at this hop."""
+    return frozenset(name.strip().lower() for name in connection.split(","))
+
+
+@lru_cache(maxsize=512)
+def _passes(name: str) -> bool:
+    """True for a field that the provider may see; those that are asked again and again are remembered."""
+    if not _NAME.fullmatch(name):
+        raise RequestError(f"{name!r} is no name of a header")
+    lower = name.lower()
+    return lower not in _DROPPED and not lower.startswith(_DROPPED_PREFIXES)
+
+
+def _credentials(call: Call, client_keys: bool) -> Fields:
+    provider, headers = call.provider, call.request.headers
+    if provider.key:
+        return [_key_field(provider, provider.key.strip())]
+    if provider.keyless:
+        return []
+    own = [(name, headers[name]) for name in _CREDENTIALS if name in headers] if client_keys else []
+    if own:
+        if any(_BAD_VALUE.search(value) for _, value in own):
+            raise RequestError("the key in the request has a line break or a control character")
+        return own
+    raise MissingKey(
+        f"no key for {provider.name!r}: set {_variable(provider)} before the bridge is made,"
+        " or let clients bring theirs with Live(client_keys=True)"
+    )
+
+
+def _key_field(provider: Provider, key: str) -> tuple[str, str]:
+    if _BAD_VALUE.search(key):
+        raise MissingKey(
+            f"the key for {provider.name!r} has a line break or a control character:"
+            f" set {_variable(provider)} anew"
+        )
+    if provider.auth == "bearer":
+        return "authorization", f"Bearer {key}"
+    return provider.auth, key
+
+
+def _variable(provider: Provider) -> str:
+    return " or ".join(provider.key_env) or f"{provider.name.upper()}_API_KEY"

@@ -1,0 +1,465 @@
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from llmbridge import Live
+from tests.upstreams.asking import (
+    ANTHROPIC,
+    OPENAI,
+    WIRES,
+    Heard,
+    Wire,
+    ask,
+    bridge_to,
+    client_of,
+    ends,
+    hear,
+    text_of,
+)
+from tests.upstreams.faulty import (
+    JSON,
+    LAST,
+    SSE,
+    Behaviour,
+    Fields,
+    Provider,
+    chunk,
+    chunked_head,
+    head,
+    says,
+    streams,
+    whole,
+)
+
+both = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.provider)
+
+
+def an_event_a_packet(body: bytes) -> list[bytes]:
+    return re.findall(rb".+?(?:\r\n\r\n|\n\n|\Z)", body, re.DOTALL)
+
+
+def all_at_once(body: bytes) -> list[bytes]:
+    return [body]
+
+
+def byte_by_byte(body: bytes) -> list[bytes]:
+    return [body[place : place + 1] for place in range(len(body))]
+
+
+CUTS = (an_event_a_packet, all_at_once, byte_by_byte)
+
+
+@both
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
+@pytest.mark.parametrize(
+    "name", ["text.sse", "unicode.sse", "tool_call.sse", "crlf.sse", "comments.sse"]
+)
+async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
+    wire: Wire, name: str, cut: Callable[[bytes], Iterable[bytes]]
+) -> None:
+    sent = wire.fixture(name)
+    async with Provider(streams(*cut(sent))) as provider:
+        bridge = bridge_to(provider.url)
+
+        heard = await ask(bridge, wire)
+
+    [record] = bridge.records
+    assert heard == Heard(200, sent)
+    assert (record.body, text_of(record), record.end) == (sent, wire.text_of(name), "completed")
+    assert ends(bridge) == [(200, "completed")]
+
+
+@both
+async def test_a_blocking_answer_passes_byte_for_byte(wire: Wire) -> None:
+    sent = wire.fixture("text.json")
+    async with Provider(says(whole(sent))) as provider:
+        bridge = bridge_to(provider.url)
+
+        heard = await ask(bridge, wire, streaming=False)
+
+    [record] = bridge.records
+    assert heard == Heard(200, sent)
+    assert (record.body, text_of(record), record.end) == (
+        sent,
+        wire.text_of("text.json"),
+        "completed",
+    )
+
+
+def labelled(*labels: tuple[str, str]) -> Callable[[bytes], Behaviour]:
+    return lambda sent: streams(*byte_by_byte(sent[:9]), sent[9:], fields=labels)
+
+
+def closed_by_the_end(sent: bytes) -> Behaviour:
+    return says(head(SSE), sent[:300], sent[300:])
+
+
+def with_chunk_extensions(sent: bytes) -> Behaviour:
+    return streams(*an_event_a_packet(sent), extension=b';signature="x y"')
+
+
+def with_trailers(sent: bytes) -> Behaviour:
+    return says(chunked_head(), chunk(sent), b"0\r\nx-checksum: 7\r\n\r\n", keep=True)
+
+
+def after_early_hints(sent: bytes) -> Behaviour:
+    hints = head([("link", "</style.css>; rel=preload")], 103)
+    return says(hints + chunked_head(), chunk(sent), LAST, keep=True)
+
+
+def with_a_byte_order_mark(sent: bytes) -> Behaviour:
+    return streams(*byte_by_byte(b"\xef\xbb\xbf" + sent))
+
+
+def with_its_length(sent: bytes) -> Behaviour:
+    return says(whole(sent, SSE), keep=True)
+
+
+ODD = {
+    "no content type": labelled(),
+    "labelled JSON": labelled(*JSON),
+    "labelled Latin-1": labelled(("content-type", "text/event-stream; charset=latin-1")),
+    "labelled text": labelled(("content-type", "text/plain")),
+    "closed by the end": closed_by_the_end,
+    "chunk extensions": with_chunk_extensions,
+    "trailers": with_trailers,
+    "early hints": after_early_hints,
+    "content length": with_its_length,
+    "byte order mark": with_a_byte_order_mark,
+}
+
+
+@both
+@pytest.mark.parametrize("way", ODD.values(), ids=ODD)
+async def test_odd_framing_and_labels_change_nothing(
+    wire: Wire, way: Callable[[bytes], Behaviour]
+) -> None:
+    sent = wire.fixture("unicode.sse")
+    async with Provider(way(sent)) as provider:
+        bridge = bridge_to(provider.url)
+
+        heard = await ask(bridge, wire)
+
+    [record] = bridge.records
+    assert heard == Heard(200, sent)
+    assert (text_of(record), record.end) == (wire.text_of("unicode.sse"), "completed")
+
+
+def deflated(data: bytes) -> bytes:
+    return zlib.compress(data)
+
+
+def deflated_bare(data: bytes) -> bytes:
+    return zlib.compress(data, wbits=-15)
+
+
+@both
+@pytest.mark.parametrize("streaming", [True, False], ids=["stream", "block"])
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", deflated),
+        ("DEFLATE", deflated_bare),
+        ("identity", bytes),
+    ],
+    ids=["gzip", "deflate", "bare deflate", "identity"],
+)
+async def test_bytes_compressed_unasked_are_inflated(
+    wire: Wire, streaming: bool, coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    sent = wire.fixture("text.sse" if streaming else "text.json")
+    fields: Fields = (*(SSE if streaming else JSON), ("content-encoding", coding))
+    async with Provider(streams(*byte_by_byte(compress(sent)), fields=fields)) as provider:
+        bridge = bridge_to(provider.url)
+
+        heard = await ask(bridge, wire, streaming=streaming)
+
+    [record] = bridge.records
+    assert heard == Heard(200, sent)
+    assert (record.body, record.end) == (sent, "completed")
+    assert heard.headers.get("content-encoding") in (None, "identity")
+    assert provider.asked[0]["accept-encoding"] == "identity"
+
+
+@both
+async def test_an_event_of_a_mebibyte_passes_whole(wire: Wire) -> None:
+    large = b": " + b"x" * 2**20 + b"\n" + wire.fixture("text.sse")
+    async with Provider(streams(large)) as provider:
+        bridge = bridge_to(provider.url)
+
+        heard = await ask(bridge, wire)
+
+    assert heard == Heard(200, large)
+    assert text_of(bridge.records[0]) == wire.text_of("text.sse")
+
+
+async def test_a_request_of_several_mebibytes_arrives_whole() -> None:
+    image = "x" * 3 * 2**20
+    body = json.dumps({"model": "m", "stream": False, "messages": [image]}).encode()
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(provider.url)
+        async with client_of(bridge) as client:
+            answer = await client.post(OPENAI.path, content=body)
+
+    assert answer.status_code == 200
+    assert (provider.asked[0].body, provider.asked[0]["content-length"]) == (body, str(len(body)))
+
+
+@both
+async def test_a_connection_is_used_again(wire: Wire) -> None:
+    sent = wire.fixture("text.sse")
+    async with Provider(streams(*an_event_a_packet(sent))) as provider:
+        bridge = bridge_to(provider.url)
+        async with client_of(bridge) as client:
+            heard = [await hear(client, wire) for _ in range(3)]
+
+    assert heard == [Heard(200, sent)] * 3
+    assert provider.connections == 1
+
+
+# What the provider is asked
+
+
+async def test_the_provider_gets_the_body_as_it_was_and_the_fields_but_for_the_hops_own() -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(provider.url)
+
+        await ask(
+            bridge,
+            ANTHROPIC,
+            streaming=False,
+            user_agent="sdk/1",
+            anthropic_beta="a,b",
+            connection="x-mine, keep-alive",
+            x_mine="hop",
+            te="trailers",
+            expect="100-continue",
+            x_forwarded_for="10.0.0.1",
+            x_llmbridge_actor="alice",
+        )
+
+    [asked] = provider.asked
+    assert (asked.method, asked.target) == ("POST", "/v1/messages")
+    assert asked.body == ANTHROPIC.request(streaming=False)
+    assert dict(asked.fields) == {
+        "host": f"127.0.0.1:{provider.port}",
+        "accept": "*/*",
+        "user-agent": "sdk/1",
+        "content-type": "application/json",
+        "content-length": str(len(asked.body)),
+        "anthropic-beta": "a,b",
+        "accept-encoding": "identity",
+        "x-api-key": "sk-ant-test-anthropic-1",
+        "anthropic-version": "2023-06-01",
+    }
+
+
+async def test_the_clients_own_version_of_the_api_stays() -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        await ask(
+            bridge_to(provider.url), ANTHROPIC, streaming=False, anthropic_version="2024-01-01"
+        )
+
+    assert provider.asked[0]["anthropic-version"] == "2024-01-01"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/v1/models/ft%2Fone%3Aa?limit=2&after=%41", "/v1/models/ft%2Fone%3Aa?limit=2&after=%41"),
+        ("/openai/v1/files/a~b/content", "/v1/files/a~b/content"),
+    ],
+)
+async def test_path_and_query_go_on_as_they_are(path: str, target: str) -> None:
+    async with (
+        Provider(says(whole(b"{}"))) as provider,
+        client_of(bridge_to(provider.url)) as client,
+    ):
+        await client.get(path)
+
+    assert [(asked.method, asked.target) for asked in provider.asked] == [("GET", target)]
+
+
+async def test_a_base_url_with_a_prefix_keeps_it() -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to("", base_urls={"openai": f"{provider.url}/proxy/v1"})
+
+        await ask(bridge, OPENAI, streaming=False)
+
+    assert provider.asked[0].target == "/proxy/v1/chat/completions"
+
+
+CANARY = "sk-canary-0123456789"
+OWN = {
+    "authorization": f"Bearer {CANARY}",
+    "x_api_key": CANARY,
+    "api_key": CANARY,
+    "cookie": f"s={CANARY}",
+    "proxy_authorization": f"Basic {CANARY}",
+}
+
+
+@both
+async def test_the_clients_own_credentials_never_leave(wire: Wire) -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        await ask(bridge_to(provider.url), wire, streaming=False, **OWN)
+
+    [asked] = provider.asked
+    given = {name: asked[name] for name in ("authorization", "x-api-key")}
+    assert CANARY not in repr(asked)
+    assert given == (
+        {"authorization": None, "x-api-key": "sk-ant-test-anthropic-1"}
+        if wire is ANTHROPIC
+        else {"authorization": "Bearer sk-test-openai-1", "x-api-key": None}
+    )
+
+
+@both
+async def test_clients_may_bring_their_own_key_where_the_bridge_has_none(wire: Wire) -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(provider.url, Live(client_keys=True), environ={})
+
+        await ask(bridge, wire, streaming=False, **OWN)
+
+    [asked] = provider.asked
+    assert [asked[name] for name in ("authorization", "x-api-key", "cookie")] == [
+        f"Bearer {CANARY}",
+        CANARY,
+        None,
+    ]
+
+
+async def test_the_bridges_key_goes_before_the_clients() -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        await ask(bridge_to(provider.url, Live(client_keys=True)), OPENAI, streaming=False, **OWN)
+
+    assert provider.asked[0]["authorization"] == "Bearer sk-test-openai-1"
+    assert provider.asked[0]["x-api-key"] is None
+
+
+@both
+@pytest.mark.parametrize("client_keys", [True, False])
+async def test_without_a_key_nothing_is_sent(wire: Wire, client_keys: bool) -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(provider.url, Live(client_keys=client_keys), environ={})
+
+        heard = await ask(bridge, wire)
+
+    message = (
+        f"no key for {wire.provider!r}: set {wire.provider.upper()}_API_KEY before the bridge is made,"
+        " or let clients bring theirs with Live(client_keys=True)"
+    )
+    assert heard == Heard(401, wire.error(message, "authentication_error"))
+    assert (provider.connections, ends(bridge)) == (0, [(401, "upstream_error")])
+
+
+async def test_a_key_goes_to_its_own_provider_alone() -> None:
+    async with Provider(says(whole(b"{}"))) as ours, Provider(says(whole(b"{}"))) as theirs:
+        bridge = bridge_to("", base_urls={"anthropic": ours.url, "openai": theirs.url})
+        async with client_of(bridge) as client:
+            await hear(client, ANTHROPIC, streaming=False)
+            await hear(client, OPENAI, streaming=False)
+            strange = await client.post("https://elsewhere.example/v1/chat/completions", json={})
+
+    assert "sk-test-openai" not in repr(ours.asked)
+    assert "sk-ant" not in repr(theirs.asked)
+    assert strange.status_code == 404
+
+
+async def test_a_key_that_ends_its_line_is_not_sent_with_it() -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(provider.url, environ={"OPENAI_API_KEY": "sk-test-openai-1\n"})
+
+        await ask(bridge, OPENAI, streaming=False)
+
+    assert provider.asked[0]["authorization"] == "Bearer sk-test-openai-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("x-a", "1\r\nx-b: 2"), ("x-a", "1\0"), ("x-a: 1\r\nx-b", "2"), ("authorization: x", "2")],
+)
+async def test_a_header_that_would_begin_another_is_refused(name: str, value: str) -> None:
+    async with (
+        Provider(says(whole(b"{}"))) as provider,
+        client_of(bridge_to(provider.url)) as client,
+    ):
+        answer = await client.post(OPENAI.path, json={}, headers={name: value})
+
+    assert (answer.status_code, provider.connections) == (400, 0)
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+async def test_the_environments_proxy_is_not_used(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Provider(says(whole(b"{}"))) as provider, Provider(says(whole(b"{}"))) as proxy:
+        monkeypatch.setenv(variable, proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        heard = await ask(bridge_to(provider.url), OPENAI, streaming=False)
+
+    assert (heard, proxy.connections) == (Heard(200, b"{}"), 0)
+
+
+# What the client gets of the answer's head
+
+ANSWERED = (
+    ("date", "Sat, 21 Nov 2026 00:00:00 GMT"),
+    ("server", "cloudflare"),
+    ("x-request-id", "req_1"),
+    ("request-id", "req_2"),
+    ("retry-after", "7"),
+    ("retry-after-ms", "700"),
+    ("x-should-retry", "true"),
+    ("openai-processing-ms", "12"),
+    ("openai-organization", "org-1"),
+    ("openai-project", "proj-1"),
+    ("anthropic-organization-id", "org-2"),
+    ("anthropic-ratelimit-requests-remaining", "4"),
+    ("x-ratelimit-remaining-tokens", "99"),
+    ("set-cookie", "s=1"),
+    ("strict-transport-security", "max-age=1"),
+    ("alt-svc", "h3"),
+    ("access-control-allow-origin", "*"),
+    ("connection", "x-hop, keep-alive"),
+    ("x-hop", "1"),
+)
+
+
+@both
+@pytest.mark.parametrize("status", [200, 429])
+async def test_the_client_gets_what_sdks_read_and_the_record_keeps_the_rest(
+    wire: Wire, status: int
+) -> None:
+    sent = whole(wire.fixture("text.json"), (*JSON, *ANSWERED), status)
+    async with Provider(says(sent)) as provider:
+        bridge = bridge_to(provider.url)
+
+        heard = await ask(bridge, wire, streaming=False)
+
+    assert heard.headers == {
+        "content-type": "application/json",
+        "x-request-id": "req_1",
+        "request-id": "req_2",
+        "retry-after": "7",
+        "retry-after-ms": "700",
+        "x-should-retry": "true",
+        "openai-processing-ms": "12",
+        "anthropic-ratelimit-requests-remaining": "4",
+        "x-ratelimit-remaining-tokens": "99",
+    }
+    assert dict(bridge.records[0].headers) == {
+        **dict(JSON),
+        **dict(ANSWERED[:-2]),
+        "content-length": str(len(wire.fixture("text.json"))),
+        "openai-organization": "<redacted:header>",
+        "openai-project": "<redacted:header>",
+        "anthropic-organization-id": "<redacted:header>",
+        "set-cookie": "<redacted:header>",
+    }
