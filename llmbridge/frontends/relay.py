@@ -32,6 +32,8 @@ KEPT_BACK = frozenset(
 SETTLE_S = 0.02
 """Who is answered sooner than this is not watched for leaving: most replays, and every refusal."""
 
+_SHUTTING_DOWN = "the bridge is shutting down"
+
 _logger = logging.getLogger("llmbridge.server")
 
 
@@ -127,6 +129,8 @@ class Relay:
     async def _read(self, request: Request) -> None:
         try:
             self._reply = reply = await self._handle(request)
+            if self._given_up is not None:
+                raise asyncio.CancelledError  # The handle did not listen.
             self._notify()
             async for chunk in reply:
                 self._put(chunk)
@@ -146,17 +150,17 @@ class Relay:
 
     async def _part(self, end: End) -> None:
         """Close the reply early; a client that is still there hears why."""
-        reply, error = self._reply, BridgeShutdown("the bridge is shutting down")
+        if self._reply is None:
+            return
+        error = BridgeShutdown(_SHUTTING_DOWN)
         told = end != "bridge_shutdown"
-        if not told and reply is not None and (farewell := reply.farewell(error)):
+        if not told and (farewell := self._reply.farewell(error)):
             self._put(farewell)
             told = True
         if told:
             self._end()
-        if reply is not None:
-            await _close(reply, end)
-            told = told or reply.end == "completed"
-        if not told:
+        await _close(self._reply, end)
+        if not told and self._reply.end != "completed":
             self._failure = error
 
     def _put(self, chunk: bytes) -> None:
@@ -230,6 +234,10 @@ class Relay:
             self._given_up = end
             if self._reader is not None:
                 self._reader.cancel(end)
+            if self._reply is None:
+                # There is nothing to part from, and a task that never ran cannot tell.
+                self._failure = BridgeShutdown(_SHUTTING_DOWN)
+                self._end()
 
     def _settle(self, group: asyncio.TaskGroup) -> None:
         """The call takes its time: watch the client from now on."""

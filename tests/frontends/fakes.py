@@ -53,10 +53,12 @@ class Unanswered:
 
     def __init__(self) -> None:
         self.asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.waiting = asyncio.Event()
         self.given_up: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
 
     async def __call__(self, request: Request) -> Reply:
         self.asked.put(True)
+        self.waiting.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError as cancelled:
@@ -87,11 +89,14 @@ async def broken() -> AsyncIterator[bytes]:
     raise StreamTruncated("the provider hung up")
 
 
-async def stillborn() -> AsyncIterator[bytes]:
-    await asyncio.sleep(0)
-    if not EVENTS:
-        yield b""
-    raise StreamTruncated("the provider hung up")
+class Stillborn:
+    """Pieces of which not even the first comes."""
+
+    def __aiter__(self) -> "Stillborn":
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StreamTruncated("the provider hung up")
 
 
 def encode_error(request: Request, error: BridgeError) -> bytes:

@@ -253,7 +253,7 @@ def test_an_interrupt_gives_up_the_request(clients):
     handle = Unanswered()
 
     async def interrupted(request):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         return await handle(request)
 
     with clients.sync(interrupted, timeout=None) as client, pytest.raises(KeyboardInterrupt):
