@@ -73,6 +73,10 @@ class Bridge:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         rows = _rows(providers, base_urls or {}, os.environ if environ is None else environ)
+        if upstream is not None and not callable(upstream):
+            raise ConfigurationError(
+                f"{upstream!r} is no upstream: give Live(), Replay({upstream!r}), Script(...) or a handler"
+            )
         self.upstream: Handler = Live() if upstream is None else upstream
         self.store: Store = open_store(store)
         self._router = Router(rows, routes)
@@ -336,6 +340,11 @@ def _secrets(rows: Iterable[Provider], environ: Mapping[str, str]) -> set[str]:
 
 
 def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
+    """What `Bridge(store=...)` means.
+
+    Raises:
+        ConfigurationError: no such store.
+    """
     if store is None:
         return MemoryStore()
     if not isinstance(store, str | os.PathLike):

@@ -73,6 +73,12 @@ class Provider:
         """The path of the row's base URL, such as `/v1`."""
         return urlsplit(self.base_url).path.rstrip("/")
 
+    def url(self, target: str) -> str:
+        """The address of an operation such as `/chat/completions?x=1`."""
+        if self.prefix.endswith("/v1") and target.startswith("/v1/"):
+            target = target.removeprefix("/v1")
+        return self.base_url.rstrip("/") + target
+
     def serves(self, host: str) -> bool:
         """True when `host` (with its port, if it names one) is this provider's."""
         own = urlsplit(self.base_url).netloc.lower()
@@ -90,6 +96,10 @@ class Provider:
                 f"base URL of {self.name!r} is {base_url!r}: give http://HOST or https://HOST"
             )
         path = parts.path.rstrip("/") or self.prefix
+        if parts.username or parts.password:
+            raise ConfigurationError(
+                f"the base URL of {self.name!r} holds a password: give the key with its variable"
+            )
         hosts = (*self.hosts, urlsplit(self.base_url).netloc.lower())
         return replace(self, base_url=f"{parts.scheme}://{parts.netloc}{path}", hosts=hosts)
 

@@ -208,6 +208,17 @@ def test_what_cannot_be_is_said_at_once(options: dict[str, Any], words: str) -> 
         Bridge(Script("x"), **{"environ": {}, **options})
 
 
+@pytest.mark.parametrize("upstream", ["session.yaml", 7])
+def test_what_is_no_upstream_is_said_at_once(upstream: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no upstream: give Live"):
+        Bridge(upstream, environ={})
+
+
+def test_what_is_no_line_is_said_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="no line"):
+        Script(["Hello"])  # type: ignore[arg-type]  # that is the mistake
+
+
 def test_every_error_is_a_bridge_error_with_a_message() -> None:
     error = ConfigurationError("no")
 

@@ -164,7 +164,7 @@ def serve(
         str,
         typer.Option(
             metavar="URL",
-            help="Where to keep what passes: a path that ends in .yaml or .json, a database's URL, or"
+            help="Where to keep what passes: a path that ends in .yaml or .json, or"
             " memory, which ends with the process.",
         ),
     ] = "memory",

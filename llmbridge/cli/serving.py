@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from llmbridge.bridge import Bridge
+from llmbridge.bridge import Bridge, open_store
 from llmbridge.cli.log import LoggedStore
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.record import Store
@@ -67,7 +67,7 @@ def serve_until_stopped(plan: Plan) -> None:
     plan.check()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     upstream, base_urls = _replay(plan), _base_urls(plan.upstreams)
-    store = _open_store(plan.store)
+    store = MemoryStore(MEMORY_BYTES) if plan.store == "memory" else open_store(plan.store)
     bridge = Bridge(upstream, store=LoggedStore(store, _say), base_urls=base_urls)
     stop = _stopped_by_signals()
     with bridge:
@@ -94,13 +94,6 @@ def _stopped_by_signals() -> Event:
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
     return stop
-
-
-def _open_store(place: str) -> Store:
-    if place == "memory":
-        return MemoryStore(max_bytes=MEMORY_BYTES)
-    # A bridge knows what its `store` may be; this one does nothing else.
-    return Bridge(store=place).store
 
 
 def _replay(plan: Plan) -> Replay | None:

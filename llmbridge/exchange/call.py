@@ -113,6 +113,10 @@ class Call:
     streaming: bool = False
     received: Received | None = None
 
+    def __repr__(self) -> str:
+        what = f"{self.provider.name} {self.dialect.name} {self.model!r}"
+        return f"Call({self.id}: {what}, {'stream' if self.streaming else 'block'})"
+
 
 class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.

@@ -8,7 +8,7 @@ from functools import lru_cache
 from uuid import uuid4
 
 from llmbridge.errors import BridgeError, End, StoreUnavailable
-from llmbridge.exchange.call import Handler, Headers, Reply, Request, once
+from llmbridge.exchange.call import Handler, Headers, Received, Reply, Request, once
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
@@ -56,14 +56,15 @@ class Intake:
     async def __call__(self, request: Request) -> Reply:
         """The reply; what goes wrong on the way is a reply too, in the client's dialect."""
         where = self._router.destination(request)
-        opened = self._open(request, where)
+        received = Received(request, *self._redactor.request(request))
+        opened = self._open(received.kept, where)
         try:
             await self._begin(opened)
         except StoreUnavailable as error:
             return error_reply(shape(request, where), error)
         self.inflight[opened.id] = opened
         try:
-            reply = await self._answer(request, where, opened)
+            reply = await self._answer(received, where, opened)
         except BaseException:
             self._close(opened, "client_gone", None)
             raise
@@ -71,9 +72,10 @@ class Intake:
         answer.headers = passed_on(reply.headers)
         return answer
 
-    async def _answer(self, request: Request, where: Destination, opened: Interception) -> Reply:
+    async def _answer(self, received: Received, where: Destination, opened: Interception) -> Reply:
+        request = received.request
         try:
-            call = self._router.call(request, where, opened.id)
+            call = self._router.call(request, where, opened.id, received)
             self.inflight[opened.id] = replace(
                 opened,
                 provider=call.provider.name,
@@ -95,7 +97,7 @@ class Intake:
         return Interception(
             id=self._ids(),
             started_at=self._clock(),
-            request=self._redactor.request(request)[0],
+            request=request,
             frontend=caller.frontend,
             actor=caller.actor,
             client=caller.client,

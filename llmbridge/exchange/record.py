@@ -47,6 +47,12 @@ class Interception:
     replayed: bool = False
     fault: str | None = None
 
+    def __repr__(self) -> str:
+        how = f"{self.status} {self.end}" if self.end else "under way"
+        return (
+            f"Interception({self.id}: {self.provider} {self.dialect} {self.model or ''!r}, {how})"
+        )
+
 
 @dataclass(frozen=True)
 class Record:

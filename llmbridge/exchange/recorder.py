@@ -1,6 +1,7 @@
 """Keep a copy of what passes: one record for each exchange with an upstream."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic as system_monotonic
 
@@ -70,6 +71,15 @@ class Recorder:
 
     def _without_secrets(self, call: Call) -> tuple[Request, tuple[str, ...]]:
         """The request as it is sent; one that nobody changed on the way was seen to when it came."""
-        if call.received is not None and call.received.request is call.request:
-            return call.received.kept, call.received.rules
-        return self._redactor.request(call.request)
+        received = call.received
+        if received is not None and received.request is call.request:
+            kept, rules = received.kept, received.rules
+        else:
+            kept, rules = self._redactor.request(call.request)
+        if not call.provider.base_url:
+            return kept, rules
+        # The client's own address says nothing: a bridge has another port every time.
+        url = call.provider.url(call.target)
+        if kept.url != call.request.url:
+            url = self._redactor.url(url)
+        return replace(kept, url=url, headers=kept.headers.without("host")), rules

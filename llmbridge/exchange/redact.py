@@ -224,6 +224,10 @@ class Redactor:
         said = error and self._clean_text(error, self._in_text, rules)
         return kept, clean, said, tuple(sorted(rules))
 
+    def url(self, url: str) -> str:
+        """An address without secrets."""
+        return self._clean_text(url, self._in_url, set())
+
     def text(self, text: str) -> str:
         """An error message or the like without secrets."""
         return self._clean_text(text, self._in_text, set())

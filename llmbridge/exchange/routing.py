@@ -10,7 +10,7 @@ import msgspec
 
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import ConfigurationError, NotFound, RequestError
-from llmbridge.exchange.call import Call, Request
+from llmbridge.exchange.call import Call, Received, Request
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
@@ -89,7 +89,9 @@ class Router:
         dialect = _dialect(request.method, target, provider)
         return Destination(provider, dialect, target + mark + query, bare)
 
-    def call(self, request: Request, where: Destination, call_id: str) -> Call:
+    def call(
+        self, request: Request, where: Destination, call_id: str, received: Received | None = None
+    ) -> Call:
         """The call to make.
 
         Raises:
@@ -103,7 +105,16 @@ class Router:
         if where.bare:
             request, where, model = self._reroute(request, where, model)
         streaming = peek.stream is True
-        return Call(call_id, request, where.provider, where.dialect, where.target, model, streaming)
+        return Call(
+            call_id,
+            request,
+            where.provider,
+            where.dialect,
+            where.target,
+            model,
+            streaming,
+            received,
+        )
 
     def _find(self, request: Request, path: str) -> tuple[Provider, str, bool]:
         in_process = request.caller.frontend != "server"

@@ -61,6 +61,10 @@ class Frames:
     def __init__(self, source: Source) -> None:
         self._source = source
 
+    def __repr__(self) -> str:
+        names = "interceptions, token_usage, prompts, tool_calls, thoughts, events"
+        return f"Frames({self._source!r}): {names}"
+
     def interceptions(self, **filters: Unpack[Filters]) -> DataFrame:
         """See `llmbridge.frames.interceptions`."""
         return interceptions(self._source, **filters)

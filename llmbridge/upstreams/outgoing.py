@@ -50,12 +50,9 @@ def outgoing_url(call: Call) -> str:
     Raises:
         RequestError: the path or the query cannot be sent.
     """
-    provider, target = call.provider, call.target
-    if _BAD_TARGET.search(target):
-        raise RequestError(f"the path {target!r} has a character that must be percent-encoded")
-    if provider.prefix.endswith("/v1") and target.startswith("/v1/"):
-        target = target.removeprefix("/v1")
-    return provider.base_url.rstrip("/") + target
+    if _BAD_TARGET.search(call.target):
+        raise RequestError(f"the path {call.target!r} has a character that must be percent-encoded")
+    return call.provider.url(call.target)
 
 
 def outgoing_fields(call: Call, client_keys: bool) -> Fields:

@@ -103,7 +103,7 @@ class Replay:
         asked = f"{call.request.method} {call.target} (model {call.model!r})"
         if found:
             return (
-                f"all {len(found[0].records)} recordings of {asked} were played:"
+                f"every recording of {asked} was played ({len(found[0].records)}):"
                 " record more, or replay with strict=False"
             )
         same = sum(
@@ -112,7 +112,8 @@ class Replay:
             if track.records[0].dialect == call.dialect.name
         )
         return (
-            f"no recording answers {asked}: {same} recordings of {call.dialect.name} ask otherwise"
+            f"no recording answers {asked}: those of {call.dialect.name} ({same}) have another body;"
+            " record this one with Bridge(Live(), store=PATH)"
         )
 
     def _key_of(self, record: Record) -> str:

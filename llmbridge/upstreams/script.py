@@ -9,7 +9,7 @@ from typing import Any
 from llmbridge.canon.events import BlockDelta, Delta, Snapshot, unfold
 from llmbridge.canon.messages import Ask, AssistantMessage, Block, Text, ToolCall, Usage
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import RequestError, ScriptExhausted
+from llmbridge.errors import ConfigurationError, RequestError, ScriptExhausted
 from llmbridge.exchange.call import Call, Headers, Reply, once
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.sse import encode_sse
@@ -43,6 +43,11 @@ class Script:
     spends_keys = False
 
     def __init__(self, *lines: Line) -> None:
+        for line in lines:
+            if not isinstance(line, str | AssistantMessage) and not callable(line):
+                raise ConfigurationError(
+                    f"{line!r} is no line: give text, reply(...), calls(...) or a function of the request"
+                )
         self._lines = lines
         self._said = 0
         self._lock = Lock()
@@ -60,7 +65,8 @@ class Script:
             turn = self._said
             if turn >= len(self._lines):
                 raise ScriptExhausted(
-                    f"the script has {len(self._lines)} replies and was asked once more: add a line"
+                    f"the script's lines are all said ({len(self._lines)}) and it was asked once more:"
+                    " add one"
                 )
             self._said += 1
         ask = _ask(call)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -57,6 +58,43 @@ async def test_a_record_holds_the_request_as_sent_and_the_answer_as_it_came() ->
         body,
         "Hello",
     )
+
+
+async def test_a_record_names_the_providers_address_and_not_the_bridges() -> None:
+    subject = bridge()
+    fields = Headers((("host", "127.0.0.1:8765"), ("accept", "*/*")))
+    url = "http://127.0.0.1:8765/openai/v1/chat/completions?api-version=1"
+
+    await taken(await subject.handle(Request("POST", url, fields, BODY, Caller("server"))))
+
+    asked = subject.records[0].request
+    assert asked is not None
+    assert (asked.url, asked.headers.pairs, subject.interceptions[0].request.url) == (
+        f"{CHAT}?api-version=1",
+        (("accept", "*/*"),),
+        url,
+    )
+
+
+async def test_a_key_in_the_address_is_taken_out_of_interception_and_record() -> None:
+    subject = bridge()
+
+    await taken(await subject.handle(post(f"{CHAT}?api_key=verysecret1")))
+
+    kept = [subject.interceptions[0].request.url, subject.records[0].request.url]  # type: ignore[union-attr]  # there is one
+    assert kept == [f"{CHAT}?api_key=<redacted:query>"] * 2
+
+
+async def test_a_request_that_an_interceptor_changed_is_recorded_as_changed() -> None:
+    async def change(call: Call, forward: Handler) -> Reply:
+        return await forward(replace(call, request=replace(call.request, body=b'{"model":"n"}')))
+
+    subject = bridge(interceptors=[change])
+
+    await taken(await subject.handle(post()))
+
+    asked = subject.records[0].request
+    assert (asked and asked.body, subject.interceptions[0].request.body) == (b'{"model":"n"}', BODY)
 
 
 async def test_what_is_under_way_can_be_seen() -> None:

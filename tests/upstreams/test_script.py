@@ -91,7 +91,7 @@ async def test_a_script_that_runs_out_says_so() -> None:
     error = json.loads(b"".join([chunk async for chunk in reply]))["error"]
     assert (reply.status, error["message"]) == (
         400,
-        "the script has 0 replies and was asked once more: add a line",
+        "the script's lines are all said (0) and it was asked once more: add one",
     )
 
 
