@@ -46,7 +46,7 @@ class Inflater:
             UpstreamLimit: it grows beyond measure.
             UpstreamError: the bytes are not of this coding.
         """
-        if not self._in_bytes:
+        if chunk and not self._in_bytes:
             self._zlib = zlib.decompressobj(self._window(chunk))
         self._in_bytes += len(chunk)
         piece = b""

@@ -90,7 +90,11 @@ class PooledAnswer:
         self, response: aiohttp.ClientResponse, url: str, times: Times, held: Held[_Pool]
     ) -> None:
         self.status = response.status
-        self.headers = Headers(response.headers.items())
+        # Each name as it was spelled, which `response.headers` does not keep.
+        self.headers = Headers(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in response.raw_headers
+        )
         self._response = response
         self._content = response.content
         self._url = url

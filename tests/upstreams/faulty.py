@@ -112,7 +112,7 @@ class Provider:
         assert task is not None
         self._tasks.add(task)
         try:
-            with suppress(ConnectionError, asyncio.CancelledError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await self._answer(reader, writer):
                     pass
         finally:
@@ -122,8 +122,6 @@ class Provider:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         asked = await _read(reader, self._reads_bodies)
-        if asked is None:
-            return False
         self.asked.append(asked)
         behave = self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
         peer = Peer(asked, reader, writer)
@@ -131,11 +129,8 @@ class Provider:
         return peer.stays
 
 
-async def _read(reader: asyncio.StreamReader, with_body: bool) -> Asked | None:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return None
+async def _read(reader: asyncio.StreamReader, with_body: bool) -> Asked:
+    head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     fields = [
