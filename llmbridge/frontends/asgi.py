@@ -140,33 +140,34 @@ class ASGIApp:
             self._emptied.set_result(None)
 
     async def _take(self, arrival: "_Arrival", receive: Receive, send: Send) -> None:
-        """Read the request and relay its reply; one timer sees to both."""
-        limit = asyncio.timeout(self._limits.body_s)
-        relay = None
+        """Read the request and relay its reply."""
+        body = await self._body(receive)
+        if body is None:
+            return
+        relay = Relay(self._handle, receive, send, self._limits.stall_s)
+        self._relays.add(relay)
         try:
-            async with limit:
-                self._uploads.add(limit)
-                body = await self._read_body(receive)
-                self._uploads.discard(limit)
-                if body is None:
-                    return
-                limit.reschedule(None)
-                relay = Relay(self._handle, receive, send, limit, self._limits.stall_s)
-                self._relays.add(relay)
-                await relay.run(arrival.request(body))
-        except TimeoutError:
-            if relay is None:
-                raise self._late() from None
-            cut = StreamCut("the client stopped reading")
-            _logger.warning("%s %s: %s", arrival.method, arrival.path, cut)
-            raise cut from None
+            await relay.run(arrival.request(body))
         except StreamCut as cut:
             _logger.warning("%s %s: %s", arrival.method, arrival.path, cut)
             raise
         finally:
+            self._relays.discard(relay)
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        limit = asyncio.timeout(self._limits.body_s)
+        self._uploads.add(limit)
+        try:
+            async with limit:
+                return await self._read_body(receive)
+        except TimeoutError:
+            if self._stopping:
+                raise BridgeShutdown("the bridge is shutting down") from None
+            raise RequestTimeout(
+                f"the request did not arrive within {self._limits.body_s:g} s"
+            ) from None
+        finally:
             self._uploads.discard(limit)
-            if relay is not None:
-                self._relays.discard(relay)
 
     async def _read_body(self, receive: Receive) -> bytes | None:
         """The request's body; None when the client left before its end."""
@@ -186,11 +187,6 @@ class ASGIApp:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the request is larger than {self._limits.body_bytes} bytes")
-
-    def _late(self) -> BridgeError:
-        if self._stopping:
-            return BridgeShutdown("the bridge is shutting down")
-        return RequestTimeout(f"the request did not arrive within {self._limits.body_s:g} s")
 
     async def _refuse(self, request: Request, send: Send, error: BridgeError) -> None:
         more: list[tuple[bytes, bytes]] = []

@@ -14,6 +14,7 @@ from llmbridge.frontends.relay import StreamCut
 HEAD_BYTES = 32 * 1024
 HEAD_FIELDS = 100
 HEAD_S = 10.0
+UPLOAD_REST_S = 5.0
 UNREAD_S = 60.0
 
 _logger = logging.getLogger("llmbridge.server.http")
@@ -59,6 +60,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._upload_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -69,6 +71,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self._end_upload()
         self._end_unread()
         super().connection_lost(exc)
         self._lost.set()
@@ -97,6 +100,16 @@ class Connection(HttpToolsProtocol):
             self._refuse_head()
             raise httptools.HttpParserError
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            # Refused while it still sends: closing now would take the answer from it, reading on has to end.
+            self._upload_timer = self.loop.call_later(UPLOAD_REST_S, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._end_upload()
 
     def send_400_response(self, msg: str) -> None:
         if not self._refused:
@@ -130,6 +143,11 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._unread_timer = self.loop.call_later(UNREAD_S, self._watch_unread, unread)
+
+    def _end_upload(self) -> None:
+        if self._upload_timer is not None:
+            self._upload_timer.cancel()
+            self._upload_timer = None
 
     def _end_unread(self) -> None:
         if self._unread_timer is not None:

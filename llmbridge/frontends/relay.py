@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import anyio
+
 from llmbridge.errors import BridgeError, BridgeShutdown, End
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.frontends.passing import CLOSE_LIMIT_S, reply_fields
@@ -42,7 +44,10 @@ class StreamCut(Exception):
 
 
 class Relay:
-    """The app's task writes, one child reads the reply, another owns `receive` and waits for the client to leave."""
+    """The application's task reads the reply, one child writes, another owns `receive` and waits for the client to leave.
+
+    The children come when they are needed: what is all there at once is read and written in one go.
+    """
 
     __slots__ = (
         "_arrived",
@@ -52,45 +57,41 @@ class Relay:
         "_failure",
         "_given_up",
         "_handle",
-        "_limit",
         "_loop",
         "_pending",
-        "_reader",
         "_receive",
         "_reply",
+        "_request",
         "_sending_since",
         "_size",
         "_stall_s",
+        "_stalled",
         "_started",
+        "_task",
         "_timer",
         "_watcher",
+        "_writer",
     )
 
-    def __init__(
-        self,
-        handle: Handle,
-        receive: Receive,
-        send: Send,
-        limit: asyncio.Timeout,
-        stall_s: float,
-    ) -> None:
+    def __init__(self, handle: Handle, receive: Receive, send: Send, stall_s: float) -> None:
         self._handle = handle
         self._receive = receive
         self._client_send = send
-        self._limit = limit
         self._stall_s = stall_s
         self._loop = asyncio.get_running_loop()
         self._pending: list[bytes] = []
         self._size = 0
         self._ended = False
         self._started = False
+        self._stalled = False
         self._reply: Reply | None = None
         self._failure: BridgeError | None = None
         self._given_up: End | None = None
         self._arrived: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._sending_since: float | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+        self._writer: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -100,9 +101,19 @@ class Relay:
         Raises:
             BridgeError: nothing was sent yet.
             StreamCut: what was sent must not look whole.
-            TimeoutError: the client took nothing for too long; comes out of `limit`.
         """
-        await self._relay(request)
+        self._request = request
+        async with asyncio.TaskGroup() as group:
+            self._timer = self._loop.call_later(SETTLE_S, self._settle, group)
+            try:
+                await self._read(group)
+                await self._see_off()
+            finally:
+                self._timer.cancel()
+                if self._watcher is not None:
+                    self._watcher.cancel()
+        if self._stalled:
+            raise StreamCut("the client stopped reading")
         if self._given_up == "client_gone" or self._failure is None:
             return
         if not self._started:
@@ -113,25 +124,15 @@ class Relay:
         """End the reply now with what its dialect says last."""
         self._give_up("bridge_shutdown")
 
-    async def _relay(self, request: Request) -> None:
-        # An asyncio group on purpose: its children stand outside any anyio scope of the server's framework, so a
-        # cancelled scope cannot interrupt the reply's own end.
-        async with asyncio.TaskGroup() as group:
-            self._reader = group.create_task(self._read(request))
-            self._timer = self._loop.call_later(SETTLE_S, self._settle, group)
-            try:
-                await self._write(request.method)
-            finally:
-                self._timer.cancel()
-                if self._watcher is not None:
-                    self._watcher.cancel()
+    # The reader
 
-    async def _read(self, request: Request) -> None:
+    async def _read(self, group: asyncio.TaskGroup) -> None:
+        starter = None
         try:
-            self._reply = reply = await self._handle(request)
+            self._reply = reply = await self._handle(self._request)
             if self._given_up is not None:
                 raise asyncio.CancelledError  # The handle did not listen.
-            self._notify()
+            starter = self._loop.call_soon(self._start_writer, group)
             async for chunk in reply:
                 self._put(chunk)
                 if self._size >= QUEUE_BYTES:
@@ -139,20 +140,24 @@ class Relay:
                     await self._drained
         except asyncio.CancelledError:
             await self._part(self._given_up or "client_gone")
+            self._swallow_cancel()
         except BridgeError as error:
             self._failure = error
         except Exception:
-            # The border of the reader's task: its client is cut off, the others go on.
-            _logger.exception("%s %s failed", request.method, request.path)
+            # The border of a call: its client is told or cut off, the others go on.
+            _logger.exception("%s %s failed", self._request.method, self._request.path)
             self._failure = BridgeError("the bridge failed; its log says why")
         finally:
+            if starter is not None:
+                starter.cancel()
             self._end()
 
     async def _part(self, end: End) -> None:
         """Close the reply early; a client that is still there hears why."""
-        if self._reply is None:
-            return
         error = BridgeShutdown(_SHUTTING_DOWN)
+        if self._reply is None:
+            self._failure = error
+            return
         told = end != "bridge_shutdown"
         if not told and (farewell := self._reply.farewell(error)):
             self._put(farewell)
@@ -162,6 +167,18 @@ class Relay:
         await _close(self._reply, end)
         if not told and self._reply.end != "completed":
             self._failure = error
+
+    def _swallow_cancel(self) -> None:
+        """Go on after a cancellation of our own; one from outside goes on itself."""
+        assert self._task is not None, "runs in a task"
+        if not (self._given_up or self._stalled) or self._task.uncancel():
+            raise asyncio.CancelledError
+
+    def _give_up(self, end: End) -> None:
+        if self._given_up is None and not self._ended:
+            self._given_up = end
+            if self._task is not None:
+                self._task.cancel(end)
 
     def _put(self, chunk: bytes) -> None:
         self._pending.append(chunk)
@@ -176,17 +193,27 @@ class Relay:
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 
-    async def _arrival(self) -> None:
-        self._arrived = self._loop.create_future()
-        await self._arrived
-        self._arrived = None
+    # The writer
 
-    async def _write(self, method: str) -> None:
-        await self._arrival()
-        if self._reply is None or (self._failure is not None and not self._pending):
+    def _start_writer(self, group: asyncio.TaskGroup) -> None:
+        self._writer = group.create_task(self._write())
+
+    async def _see_off(self) -> None:
+        """Write what is left, or let the writer do so."""
+        try:
+            if self._writer is not None:
+                await asyncio.wait((self._writer,))
+            elif self._reply is not None:
+                await self._write()
+        except asyncio.CancelledError:
+            self._swallow_cancel()
+
+    async def _write(self) -> None:
+        assert self._reply is not None, "there is a reply to write"
+        if self._failure is not None and not self._pending:
             return
         try:
-            head = self._head(self._reply, method)
+            head = self._head(self._reply)
         except BridgeError as error:
             self._failure = error
             self._give_up("upstream_error")
@@ -194,7 +221,8 @@ class Relay:
         await self._send(head)
         while self._given_up != "client_gone":
             if not self._pending and not self._ended:
-                await self._arrival()
+                self._arrived = self._loop.create_future()
+                await self._arrived
                 continue
             ended, last = self._ended, self._ended and self._failure is None
             body = self._take()
@@ -205,10 +233,10 @@ class Relay:
             if ended:
                 return
 
-    def _head(self, reply: Reply, method: str) -> Message:
+    def _head(self, reply: Reply) -> Message:
         fields = reply_fields(reply.headers, KEPT_BACK)
         whole = self._ended and self._failure is None
-        if whole and method != "HEAD" and reply.status not in (204, 304):
+        if whole and self._request.method != "HEAD" and reply.status not in (204, 304):
             fields.append((b"content-length", b"%d" % self._size))
         return {"type": "http.response.start", "status": reply.status, "headers": fields}
 
@@ -229,15 +257,7 @@ class Relay:
             self._give_up("client_gone")
         self._sending_since = None
 
-    def _give_up(self, end: End) -> None:
-        if self._given_up is None and not self._ended:
-            self._given_up = end
-            if self._reader is not None:
-                self._reader.cancel(end)
-            if self._reply is None:
-                # There is nothing to part from, and a task that never ran cannot tell.
-                self._failure = BridgeShutdown(_SHUTTING_DOWN)
-                self._end()
+    # The client
 
     def _settle(self, group: asyncio.TaskGroup) -> None:
         """The call takes its time: watch the client from now on."""
@@ -251,20 +271,23 @@ class Relay:
 
     def _check(self) -> None:
         """Cut off a client that takes nothing."""
-        now = self._loop.time()
-        if self._sending_since is not None and now - self._sending_since > self._stall_s:
-            self._give_up("client_gone")
-            self._limit.reschedule(now)
-        else:
+        since = self._sending_since
+        if since is None or self._loop.time() - since <= self._stall_s:
             self._timer = self._loop.call_later(self._stall_s / 8, self._check)
+            return
+        self._stalled = True
+        self._give_up("client_gone")
+        sender = self._writer or self._task
+        if sender is not None:
+            sender.cancel()
 
 
 async def _close(reply: Reply, end: End) -> None:
     try:
-        async with asyncio.timeout(CLOSE_LIMIT_S):
+        with anyio.move_on_after(CLOSE_LIMIT_S, shield=True) as limit:
             await reply.aclose(end)
-    except TimeoutError:
-        _logger.warning("a reply did not close within %s s", CLOSE_LIMIT_S)
+        if limit.cancelled_caught:
+            _logger.warning("a reply did not close within %s s", CLOSE_LIMIT_S)
     except Exception:
         # The border of a reply that nobody reads any more.
         _logger.exception("closing a reply failed")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from email.utils import formatdate
-from threading import Lock
+from threading import Lock, get_ident
 from types import TracebackType
 from typing import Self
 
@@ -60,10 +60,16 @@ class Server:
         self._portal = portal
         self._asked_port = port
         self._stopping: asyncio.Event | None = None
+        self._thread: int | None = None
         self._done: Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Server {self.url} {'stopped' if self._done is None else 'running'}>"
+        return f"<Server {self.url} {'running' if self.running else 'stopped'}>"
+
+    @property
+    def running(self) -> bool:
+        """True between `start` and `stop`."""
+        return self._done is not None and not self._done.done()
 
     @property
     def token(self) -> str | None:
@@ -94,7 +100,7 @@ class Server:
             ConfigurationError: the port is taken, or the address is not of this machine.
         """
         with _registry:
-            if self._done is not None:
+            if self.running:
                 return self
             before = _running.get((self.host, self._asked_port))
         if before is not None:
@@ -112,15 +118,17 @@ class Server:
 
     def stop(self) -> None:
         """End open replies, close all connections and free the port; within 6 s, at once when idle."""
+        if self._thread == get_ident():
+            raise RuntimeError("stop() on the server's own loop would wait for itself")
         with _registry:
             done, self._done = self._done, None
             if _running.get((self.host, self.port)) is self:
                 del _running[self.host, self.port]
         if done is None:
             return
-        # A portal that has stopped took the server along.
-        with suppress(RuntimeError, CancelledError):
+        with suppress(RuntimeError):  # A portal that was stopped has told the server already.
             self._portal.start_task_soon(self._ask_to_stop)
+        with suppress(CancelledError):
             done.result()
 
     def __enter__(self) -> Self:
@@ -141,7 +149,7 @@ class Server:
     async def _run(
         self, listener: socket.socket, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        self._stopping = asyncio.Event()
+        self._stopping, self._thread = asyncio.Event(), get_ident()
         loop, state = asyncio.get_running_loop(), Connections()
         config = Config(
             self._app,
@@ -161,12 +169,24 @@ class Server:
         clock = _Clock(loop, state)
         task_status.started()
         try:
-            await self._stopping.wait()
+            await self._until_stopped(self._stopping)
         finally:
+            self._thread = None
             acceptor.close()
             clock.stop()
             with anyio.CancelScope(shield=True):
                 await self._wind_up(state)
+
+    async def _until_stopped(self, stopping: asyncio.Event) -> None:
+        async with anyio.create_task_group() as either:
+
+            async def portal_stops() -> None:
+                await self._portal.sleep_until_stopped()
+                stopping.set()
+
+            either.start_soon(portal_stops)
+            await stopping.wait()
+            either.cancel_scope.cancel()
 
     async def _wind_up(self, state: Connections) -> None:
         for connection in tuple(state.connections):

@@ -553,18 +553,6 @@ async def test_shutdown_before_the_head_is_an_error():
     assert handle.given_up.get_nowait() == ("bridge_shutdown",)
 
 
-async def test_shutdown_before_the_bridge_is_asked_is_an_error():
-    handle = Unanswered()
-    app, client = app_of(handle), Client()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(client.ask(app))
-        await asyncio.sleep(0)
-        await app.shutdown()
-
-    assert (client.status, handle.given_up.empty()) == (503, True)
-
-
 async def test_shutdown_does_not_wait_for_uploads():
     app, client = app_of(), Client().uploads()
 

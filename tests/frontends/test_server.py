@@ -264,6 +264,26 @@ def test_a_second_head_has_to_come_in_time_too(serve, monkeypatch):
         assert client.rest() == b""
 
 
+def test_a_refused_upload_that_goes_on_is_ended(serve, monkeypatch):
+    monkeypatch.setattr(connection, "UPLOAD_REST_S", 0.05)
+
+    with RawClient(serve(FakeHandle(b"{}"), token=TOKEN).port) as client:
+        client.socket.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+        got = client.rest()
+
+    assert got.startswith(b"HTTP/1.1 401")
+
+
+def test_a_refused_upload_that_ends_leaves_the_connection_open(serve):
+    with RawClient(serve(FakeHandle(b"{}", headers=JSON), token=TOKEN).port) as client:
+        client.socket.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{")
+        client.until(b"wrong")
+        client.socket.sendall(b"}")
+        client.ask("/", f"x-api-key: {TOKEN}")
+
+        assert b"HTTP/1.1 200" in client.until(b"\r\n\r\n{}")
+
+
 # Where it listens, and who may know
 
 
@@ -426,6 +446,21 @@ def test_stop_after_the_portal_has_gone_is_fine():
     server.stop()
 
     assert "stopped" in repr(server)
+
+
+def test_a_portal_that_stops_takes_its_servers_along():
+    with start_blocking_portal() as portal:
+        server = Server(app_of(), portal).start()
+
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_S)
+
+
+def test_stopping_from_the_loop_that_serves_is_refused(serve, portal):
+    server = serve(FakeHandle(b"{}"))
+
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        portal.call(server.stop)
 
 
 def test_an_interrupt_stops_the_server(portal):
