@@ -8,7 +8,7 @@ from functools import lru_cache
 from uuid import uuid4
 
 from llmbridge.errors import BridgeError, End, StoreUnavailable
-from llmbridge.exchange.call import Handler, Headers, Received, Reply, Request, once
+from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request, once
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
@@ -57,14 +57,15 @@ class Intake:
         """The reply; what goes wrong on the way is a reply too, in the client's dialect."""
         where = self._router.destination(request)
         received = Received(request, *self._redactor.request(request))
-        opened = self._open(received.kept, where)
+        call = self._route(received, where)
+        opened = self._open(received.kept, where, call)
         try:
             await self._begin(opened)
         except StoreUnavailable as error:
             return error_reply(shape(request, where), error)
         self.inflight[opened.id] = opened
         try:
-            reply = await self._answer(received, where, opened)
+            reply = await self._answer(call, where, received)
         except BaseException:
             self._close(opened, "client_gone", None)
             raise
@@ -72,38 +73,43 @@ class Intake:
         answer.headers = passed_on(reply.headers)
         return answer
 
-    async def _answer(self, received: Received, where: Destination, opened: Interception) -> Reply:
-        request = received.request
+    def _route(self, received: Received, where: Destination) -> Call | BridgeError:
+        """The call to make, or why there is none."""
         try:
-            call = self._router.call(request, where, opened.id, received)
-            self.inflight[opened.id] = replace(
-                opened,
-                provider=call.provider.name,
-                model=call.model or None,
-                streaming=call.streaming,
-            )
-            return await self._handler(call)
+            return self._router.call(received.request, where, self._ids(), received)
         except BridgeError as error:
-            return error_reply(shape(request, where), error)
+            return error
+
+    async def _answer(
+        self, call: Call | BridgeError, where: Destination, received: Received
+    ) -> Reply:
+        failure: BridgeError
+        try:
+            if isinstance(call, Call):
+                return await self._handler(call)
+            failure = call
+        except BridgeError as error:
+            failure = error
         except Exception:
             # The border: whatever an interceptor raises, the client gets an answer.
-            _logger.exception("call %s failed", opened.id)
-            return error_reply(
-                shape(request, where), BridgeError("the bridge failed; its log says why")
-            )
+            _logger.exception("%r failed", call)
+            failure = BridgeError("the bridge failed; its log says why")
+        return error_reply(shape(received.request, where), failure)
 
-    def _open(self, request: Request, where: Destination) -> Interception:
-        caller = request.caller
+    def _open(self, request: Request, where: Destination, call: Call | BridgeError) -> Interception:
+        caller, routed = request.caller, call if isinstance(call, Call) else None
         return Interception(
-            id=self._ids(),
+            id=routed.id if routed else self._ids(),
             started_at=self._clock(),
             request=request,
             frontend=caller.frontend,
             actor=caller.actor,
             client=caller.client,
             session_id=caller.session_id,
-            provider=where.provider.name,
+            provider=routed.provider.name if routed else where.provider.name,
             dialect=where.dialect.name,
+            model=(routed.model or None) if routed else None,
+            streaming=routed.streaming if routed else False,
         )
 
     async def _begin(self, opened: Interception) -> None:

@@ -1,7 +1,6 @@
 """Keep a copy of what passes: one record for each exchange with an upstream."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic as system_monotonic
 
@@ -82,4 +81,5 @@ class Recorder:
         url = call.provider.url(call.target)
         if kept.url != call.request.url:
             url = self._redactor.url(url)
-        return replace(kept, url=url, headers=kept.headers.without("host")), rules
+        headers = kept.headers.without("host")
+        return Request(kept.method, url, headers, kept.body, kept.caller), rules

@@ -185,7 +185,8 @@ class Redactor:
             headers = _restated(headers, len(body))
         if body is request.body and url is request.url and headers is request.headers:
             return request, ()
-        return replace(request, url=url, headers=headers, body=body), tuple(sorted(rules))
+        kept = Request(request.method, url, headers, body, request.caller)
+        return kept, tuple(sorted(rules))
 
     def record(self, record: Record) -> Record:
         """The record without secrets; `redacted` names the rules that fired."""
