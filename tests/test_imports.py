@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-HEAVY = ("pandas", "sqlalchemy", "uvicorn", "mcp", "ipywidgets", "anywidget", "pyarrow")
+HEAVY = ("pandas", "sqlalchemy", "uvicorn", "mcp", "ipywidgets", "anywidget", "pyarrow", "yaml")
 HTTP_CLIENTS = ("httpx", "httpx2", "aiohttp", "requests")
 
 
