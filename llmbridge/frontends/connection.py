@@ -58,6 +58,7 @@ class Connection(HttpToolsProtocol):
         self._lost = server_state.lost
         self._in_head = True
         self._head_bytes = 0
+        self._received = 0
         self._refused = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._upload_timer: asyncio.TimerHandle | None = None
@@ -77,7 +78,7 @@ class Connection(HttpToolsProtocol):
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:
-        was_in_head = self._in_head
+        was_in_head, self._received = self._in_head, len(data)
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
@@ -95,8 +96,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end_head()
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
+        if self._head_is_too_large():
             self._refuse_head()
             raise httptools.HttpParserError
         super().on_headers_complete()
@@ -130,6 +130,14 @@ class Connection(HttpToolsProtocol):
             b"content-length: 0\r\nconnection: close\r\n\r\n"
         )
         self.transport.close()
+
+    def _head_is_too_large(self) -> bool:
+        if len(self.headers) > HEAD_FIELDS:
+            return True
+        if self._head_bytes + self._received <= HEAD_BYTES:
+            return False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        return size > HEAD_BYTES
 
     def _end_head(self) -> None:
         self._in_head = False
