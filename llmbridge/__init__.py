@@ -1,35 +1,52 @@
 """llmbridge stands between LLM clients and LLM providers: relay, replay, record, and look at what streams."""
 
-from typing import TYPE_CHECKING
-
-from llmbridge.bridge import Bridge
-from llmbridge.canon.events import Event, Snapshot, fold, unfold
-from llmbridge.canon.messages import (
-    AssistantMessage,
-    Context,
-    Image,
-    Model,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    Usage,
-    UserMessage,
-)
-from llmbridge.errors import BridgeError
-from llmbridge.exchange.call import Call, Handler, Headers, Interceptor, Reply, Request
-from llmbridge.exchange.record import Interception, Record, Store
-from llmbridge.providers import Provider
-from llmbridge.stores.memory import MemoryStore
-from llmbridge.upstreams.live import Live
-from llmbridge.upstreams.replay import Replay
-from llmbridge.upstreams.script import Script, calls, reply
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmbridge.bridge import Bridge
+    from llmbridge.canon.events import Event, Snapshot, fold, unfold
+    from llmbridge.canon.messages import (
+        AssistantMessage,
+        Context,
+        Image,
+        Model,
+        Text,
+        Thinking,
+        ToolCall,
+        ToolResult,
+        ToolSpec,
+        Usage,
+        UserMessage,
+    )
+    from llmbridge.errors import BridgeError
+    from llmbridge.exchange.call import Call, Handler, Headers, Interceptor, Reply, Request
+    from llmbridge.exchange.record import Interception, Record, Store
+    from llmbridge.providers import Provider
     from llmbridge.stores.cassette import Cassette
+    from llmbridge.stores.memory import MemoryStore
+    from llmbridge.upstreams.live import Live
+    from llmbridge.upstreams.replay import Replay
+    from llmbridge.upstreams.script import Script, calls, reply
 
 __version__ = "0.1.0"
+
+# Where each name lives. It is imported when first asked for: pytest loads the plugin, and so this file, in every run.
+_HOMES = {
+    "bridge": "Bridge",
+    "canon.events": "Event Snapshot fold unfold",
+    "canon.messages": "AssistantMessage Context Image Model Text Thinking ToolCall ToolResult ToolSpec Usage UserMessage",
+    "errors": "BridgeError",
+    "exchange.call": "Call Handler Headers Interceptor Reply Request",
+    "exchange.record": "Interception Record Store",
+    "providers": "Provider",
+    "stores.cassette": "Cassette",
+    "stores.memory": "MemoryStore",
+    "upstreams.live": "Live",
+    "upstreams.replay": "Replay",
+    "upstreams.script": "Script calls reply",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "AssistantMessage",
@@ -69,10 +86,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """`Cassette`, loaded with the YAML it reads when somebody asks for it."""
-    if name == "Cassette":
-        from llmbridge.stores.cassette import Cassette  # noqa: PLC0415
+def __getattr__(name: str) -> Any:
+    """A public name, with the module that it lives in loaded now."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'llmbridge' has no attribute {name!r}")
+    value = getattr(import_module(f"llmbridge.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
 
-        return Cassette
-    raise AttributeError(f"module 'llmbridge' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

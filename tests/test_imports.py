@@ -1,16 +1,30 @@
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = ("pandas", "sqlalchemy", "uvicorn", "mcp", "ipywidgets", "anywidget", "pyarrow", "yaml")
 HTTP_CLIENTS = ("httpx", "httpx2", "aiohttp", "requests")
 
 
-def test_importing_llmbridge_loads_nothing_heavy_and_no_http_client() -> None:
-    code = "import llmbridge, sys; print(*{name.partition('.')[0] for name in sys.modules})"
-
-    loaded = subprocess.run(
+def loaded_by(code: str) -> list[str]:
+    """The top-level modules of a fresh process that ran this."""
+    code = f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
+
+
+def test_importing_llmbridge_loads_none_of_its_dependencies() -> None:
+    loaded = loaded_by("import llmbridge")
+
+    assert [name for name in ("anyio", "asyncio", "msgspec", "yaml") if name in loaded] == []
+
+
+def test_making_a_bridge_loads_nothing_heavy_and_no_http_client() -> None:
+    loaded = loaded_by(
+        "from llmbridge import Bridge, Live, Replay, Script; Bridge(Script('Hello'))"
+    )
 
     assert [name for name in (*HEAVY, *HTTP_CLIENTS) if name in loaded] == []
 
@@ -19,3 +33,11 @@ def test_every_public_name_is_there() -> None:
     import llmbridge
 
     assert [name for name in llmbridge.__all__ if not hasattr(llmbridge, name)] == []
+
+
+def test_only_public_names_are_found_on_demand() -> None:
+    import llmbridge
+
+    assert sorted(llmbridge._HOME) == llmbridge.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Birdge'"):
+        llmbridge.Birdge  # noqa: B018
