@@ -13,12 +13,14 @@ Fields = Sequence[tuple[str, str]]
 class Answer(Protocol):
     """An HTTP answer whose body is still to come.
 
-    Where it is `resumable`, a `read` that was cancelled has lost nothing and may be called again.
+    Where it is `resumable`, a `read` that was cancelled has lost nothing and may be called again. It is `whole` when all
+    of it has come already.
     """
 
     status: int
     headers: Headers
     resumable: bool
+    whole: bool
 
     async def read(self) -> bytes:
         """The next bytes; none at the end.

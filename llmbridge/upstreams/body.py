@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from llmbridge.errors import UpstreamLimit
 from llmbridge.upstreams.answer import Answer
-from llmbridge.upstreams.inflate import Inflater, coding_of
+from llmbridge.upstreams.inflate import Inflater
 
 
 class Body:
@@ -16,20 +16,13 @@ class Body:
 
     __slots__ = ("_ahead", "_answer", "_count", "_inflater", "_limit_bytes", "_pieces")
 
-    def __init__(self, answer: Answer, limit_bytes: int) -> None:
+    def __init__(self, answer: Answer, coding: str, limit_bytes: int) -> None:
         self._answer = answer
         self._limit_bytes = limit_bytes
         self._count = 0
         self._ahead = b""
-        self._inflater: Inflater | None = None
+        self._inflater = Inflater(coding) if coding else None
         self._pieces: Iterator[bytes] = iter(())
-        if coding := coding_of(answer.headers.get("content-encoding", "")):
-            self._inflater = Inflater(coding)
-
-    @property
-    def inflated(self) -> bool:
-        """True when the bytes are not the ones that the answer's own fields tell of."""
-        return self._inflater is not None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -91,6 +91,7 @@ class BorrowedAnswer:
 
     # Cancelling a read ends the client's own iterator.
     resumable = False
+    whole = False
 
     def __init__(
         self,

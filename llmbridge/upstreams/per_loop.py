@@ -35,13 +35,18 @@ class PerLoop(Generic[T]):
         self._close = close
         self._kept: dict[asyncio.AbstractEventLoop, _Kept[T]] = {}
 
+    def opened(self) -> Held[T] | None:
+        """The one of the running loop, if it is there already."""
+        kept = self._kept.get(asyncio.get_running_loop())
+        return None if kept is None or kept.held.closed else kept.held
+
     async def here(self) -> Held[T]:
         """The one of the running loop."""
-        loop = asyncio.get_running_loop()
-        kept = self._kept.get(loop)
-        if kept is None or kept.held.closed:
-            kept = self._kept[loop] = await self._open()
-        return kept.held
+        held = self.opened()
+        if held is None:
+            kept = self._kept[asyncio.get_running_loop()] = await self._open()
+            held = kept.held
+        return held
 
     async def aclose(self) -> None:
         """Close the running loop's, unless it is in use: then the end of the loop does."""

@@ -57,7 +57,7 @@ class Pools:
             Unanswered: the connection closed before the head.
             UpstreamError: no answer came.
         """
-        held = await self._pools.here()
+        held = self._pools.opened() or await self._pools.here()
         session = held.value.fresh if fresh else held.value.kept
         held.users += 1
         try:
@@ -97,6 +97,7 @@ class PooledAnswer:
         )
         self._response = response
         self._content = response.content
+        self.whole = response.content.is_eof()
         self._url = url
         self._times = times
         self._held: Held[_Pool] | None = held
