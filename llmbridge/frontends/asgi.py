@@ -149,7 +149,8 @@ class ASGIApp:
         try:
             await relay.run(arrival.request(body))
         except StreamCut as cut:
-            _logger.warning("%s %s: %s", arrival.method, arrival.path, cut)
+            level = logging.INFO if self._stopping else logging.WARNING
+            _logger.log(level, "%s %s: %s", arrival.method, arrival.path, cut)
             raise
         finally:
             self._relays.discard(relay)
