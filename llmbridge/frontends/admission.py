@@ -16,7 +16,8 @@ from llmbridge.errors import (
     Unauthorized,
     Unsupported,
 )
-from llmbridge.frontends.passing import CREDENTIALS, PLACEHOLDER_KEY, credential
+from llmbridge.frontends.passing import CREDENTIALS, credential
+from llmbridge.frontends.variables import PLACEHOLDER_KEY
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 

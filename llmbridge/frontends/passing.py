@@ -13,14 +13,12 @@ from anyio.from_thread import BlockingPortal
 
 from llmbridge.errors import BridgeShutdown, UpstreamError
 from llmbridge.exchange.call import Caller, Handle, Headers, Reply, Request
+from llmbridge.frontends.variables import PLACEHOLDER_KEY
 
 T = TypeVar("T")
 
 CLOSE_LIMIT_S = 5.0
 """How long the end of an abandoned reply may take."""
-
-PLACEHOLDER_KEY = "llmbridge"
-"""What clients send where a key must be given and none is needed."""
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
 

@@ -20,14 +20,12 @@ from uvicorn import Config
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.connection import Connection, Connections
-from llmbridge.frontends.passing import PLACEHOLDER_KEY
-from llmbridge.providers import PROVIDERS, Provider
+from llmbridge.frontends.variables import PLACEHOLDER_KEY, SDKS, variables
+from llmbridge.providers import Provider
 
 STOP_S = 5.0
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
-
-_SDKS = tuple(row for row in PROVIDERS if row.name in ("anthropic", "openai", "openrouter"))
 
 # The one global: a notebook cell that is run again finds the server that it started before.
 _running: dict[tuple[str, int], "Server"] = {}
@@ -37,7 +35,8 @@ _registry = Lock()
 class Server:
     """Serve `app`, from `start` or the head of a `with` block until `stop` or its end.
 
-    A port given by number that another server of this process holds is taken over from it.
+    A port given by number that another server of this process holds is taken over from it. `listener` is a socket that
+    listens already; `host` and `port` are then its own.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         allow_remote: bool = False,
+        listener: socket.socket | None = None,
     ) -> None:
         if not _is_loopback(host) and not (allow_remote and app.token):
             raise ConfigurationError(
@@ -59,6 +59,7 @@ class Server:
         self._app = app
         self._portal = portal
         self._asked_port = port
+        self._listener = listener
         self._stopping: asyncio.Event | None = None
         self._thread: int | None = None
         self._done: Future[None] | None = None
@@ -82,16 +83,9 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
-    def env(self, providers: Iterable[Provider] = _SDKS) -> dict[str, str]:
+    def env(self, providers: Iterable[Provider] = SDKS) -> dict[str, str]:
         """The environment variables that send the providers' SDKs here."""
-        key = self.token or PLACEHOLDER_KEY
-        variables: dict[str, str] = {}
-        for row in providers:
-            for name in row.url_env[:1]:
-                variables[name] = f"{self.url}/{row.name}{row.prefix}"
-            for name in row.key_env[:1]:
-                variables[name] = key
-        return variables
+        return variables(self.url, self.token or PLACEHOLDER_KEY, providers)
 
     def start(self) -> Self:
         """Listen; requests are taken when this returns.
@@ -105,7 +99,7 @@ class Server:
             before = _running.get((self.host, self._asked_port))
         if before is not None:
             before.stop()
-        listener = _bind(self.host, self._asked_port)
+        listener, self._listener = self._listener or _bind(self.host, self._asked_port), None
         try:
             self.port = listener.getsockname()[1]
             self._done, _ = self._portal.start_task(self._run, listener)

@@ -329,6 +329,18 @@ def test_every_address_is_reached_over_loopback(portal):
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_clients_that_came_before_it_started_are_served(portal):
+    listener = socket.create_server(("127.0.0.1", 0))
+    with (
+        RawClient(listener.getsockname()[1]) as early,
+        Server(app_of(), portal, listener=listener) as server,
+    ):
+        early.ask("/v1/messages")
+
+        assert early.until(b"{}").startswith(b"HTTP/1.1 200 ")
+        assert server.port == early.socket.getpeername()[1]
+
+
 def test_an_ipv6_address_is_written_in_brackets(portal):
     server = Server(app_of(), portal, host="::1", port=8765)
 
