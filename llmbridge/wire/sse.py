@@ -4,7 +4,7 @@ Source: WHATWG HTML 9.2, "Server-sent events". No I/O.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 _BOM = b"\xef\xbb\xbf"
@@ -132,10 +132,15 @@ class Framer:
         return not rest or (rest[-1] == 0x0A and _NO_FIELDS.fullmatch(rest) is not None)
 
     def _seek(self, chunk: bytes, whole: bytes) -> int | None:
+        # A burst brings hundreds of events in one chunk: only those with a marker are cut out.
         end = 0
-        for block in whole.split(b"\n\n"):
-            end += len(block) + 2
-            if self._says_end(block):
+        for place in sorted(place for marker in self._markers for place in _places(whole, marker)):
+            if place < end:
+                continue
+            blank = whole.rfind(b"\n\n", end, place)
+            start = end if blank < 0 else blank + 2
+            end = whole.find(b"\n\n", place) + 2
+            if self._says_end(whole[start : end - 2]):
                 self.terminated = True
                 after = len(whole) - end + len(self._blocks.open)
                 self._late = not after and self._blocks.after_cr
@@ -215,6 +220,13 @@ def _read(block: str, last_id: str) -> tuple[SSE | None, str, int | None]:
             retry = int(value)
     event = SSE(name or "message", "\n".join(lines), last_id) if lines else None
     return event, last_id, retry
+
+
+def _places(whole: bytes, marker: bytes) -> Iterator[int]:
+    place = whole.find(marker)
+    while place >= 0:
+        yield place
+        place = whole.find(marker, place + 1)
 
 
 def _text(whole: bytes) -> str:
