@@ -4,7 +4,6 @@ Parts that need a heavy package are imported by the method that uses them.
 """
 
 import os
-import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -30,6 +29,7 @@ from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Router
+from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.frontends.portal import Portal
 from llmbridge.providers import PROVIDERS, Provider, dialect_named
 from llmbridge.stores.memory import MemoryStore
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from llmbridge.frames import Frames
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.server import Server
-
-
-_SECRET_NAME = re.compile(r"(?i)(key|token|secret|password|passwd)$")
 
 
 class Bridge:
@@ -171,7 +168,7 @@ class Bridge:
 
         It answers to loopback Host names and to the bridge's `allowed_hosts`.
         """
-        return self._app(None, "127.0.0.1")
+        return self._app(None)
 
     def serve(
         self,
@@ -180,18 +177,20 @@ class Bridge:
         *,
         token: str | Literal["auto"] | None = "auto",
         allow_remote: bool = False,
+        max_in_flight: int = 512,
     ) -> "Server":
         """Serve over HTTP from a background thread; ready when it returns, stopped by `with` or `stop()`.
 
         `port` 0 takes a free one. `token` "auto" makes a random one when a provider's key could be spent; None must be
-        said. Beyond loopback `allow_remote=True` and a token are needed.
+        said. Beyond loopback `allow_remote=True` and a token are needed. More than `max_in_flight` calls at once are
+        answered with 503.
 
         Raises:
             ConfigurationError: the address cannot be served, or is not safe to serve.
         """
         from llmbridge.frontends.server import Server
 
-        app = self._app(self._token(token), host)
+        app = self._app(self._token(token), host, max_in_flight)
         server = Server(app, self._portal.open(), host=host, port=port, allow_remote=allow_remote)
         self._servers.append(server.start())
         return server
@@ -285,15 +284,20 @@ class Bridge:
     def _encode_error(self, request: Request, error: BridgeError) -> bytes:
         return shape(request, self._router.destination(request)).encode_error(error)
 
-    def _app(self, token: str | None, host: str) -> "ASGIApp":
+    def _app(
+        self, token: str | None, host: str = "127.0.0.1", max_in_flight: int = 512
+    ) -> "ASGIApp":
         from llmbridge.frontends.admission import LOOPBACK_HOSTS
-        from llmbridge.frontends.asgi import ASGIApp
+        from llmbridge.frontends.asgi import ASGIApp, Limits
 
         hosts: set[str] | None = {*LOOPBACK_HOSTS, host, *self._allowed_hosts}
         if host in ("0.0.0.0", "::") and not self._allowed_hosts:
             # Served under names that are not known here; the token keeps strange pages out.
             hosts = None
-        return ASGIApp(self.handle, self._encode_error, token=token, allowed_hosts=hosts)
+        limits = Limits(in_flight=max_in_flight)
+        return ASGIApp(
+            self.handle, self._encode_error, token=token, allowed_hosts=hosts, limits=limits
+        )
 
     async def _close_upstream(self) -> None:
         close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)
@@ -335,8 +339,7 @@ def _rows(
 
 def _secrets(rows: Iterable[Provider], environ: Mapping[str, str]) -> set[str]:
     """What must not reach a store: the providers' keys, and what the environment calls a secret."""
-    named = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
-    return named | {row.key for row in rows if row.key}
+    return secrets_of(environ) | {row.key for row in rows if row.key}
 
 
 def open_store(store: Store | str | os.PathLike[str] | None) -> Store:

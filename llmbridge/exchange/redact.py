@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus
 
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Chunk, Record
+from llmbridge.exchange.secret_names import sounds_secret, stands_in
 
 _KEPT = frozenset(
     (
@@ -149,7 +150,7 @@ _MIN_LENGTH = 8
 """A known secret shorter than this is taken for an ordinary word."""
 
 
-class _Find(NamedTuple):
+class Find(NamedTuple):
     """Bytes to take out, and the rule that says so; `rank` decides where two overlap."""
 
     start: int
@@ -157,18 +158,25 @@ class _Find(NamedTuple):
     rank: int
     rule: str
 
+    def of(self, data: bytes) -> str:
+        """What they are."""
+        return data[self.start : self.end].decode("utf-8", "replace")
+
 
 class Redactor:
     """Takes secrets out of requests, records and messages. Without known secrets it goes by names and shapes alone.
 
     What holds no secret is handed back as it is, the same object. A secret that the model spreads over several
-    events is not seen.
+    events is not seen. `lenient`, for files of any recorder: request headers lose their value only where the name
+    sounds secret, none is dropped, and what somebody put in place of a secret stays.
     """
 
-    __slots__ = ("_basic", "_known")
+    __slots__ = ("_basic", "_known", "_lenient")
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret.strip() for secret in secrets}, key=len, reverse=True)
+    def __init__(self, secrets: Iterable[str] = (), *, lenient: bool = False) -> None:
+        self._lenient = lenient
+        taken = {secret.strip() for secret in secrets if not (lenient and stands_in(secret))}
+        known = sorted(taken, key=len, reverse=True)
         known = [secret for secret in known if len(secret) >= _MIN_LENGTH]
         self._known = tuple(dict.fromkeys(form for secret in known for form in _spellings(secret)))
         self._basic = tuple(dict.fromkeys(form for secret in known for form in _in_base64(secret)))
@@ -176,9 +184,7 @@ class Redactor:
     def request(self, request: Request) -> tuple[Request, tuple[str, ...]]:
         """The request without secrets, and the names of the rules that fired."""
         rules: set[str] = set()
-        form = "x-www-form-urlencoded" in request.headers.get("content-type", "").lower()
-        find = self._in_form if form else self._in_request_body
-        body = self._clean(request.body, find, rules)
+        body = self._clean(request.body, self._search(request), rules)
         url = self._clean_text(request.url, self._in_url, rules)
         headers = self._request_headers(request.headers, rules)
         if len(body) != len(request.body):
@@ -233,12 +239,34 @@ class Redactor:
         """An error message or the like without secrets."""
         return self._clean_text(text, self._in_text, set())
 
+    def finds_in_request(self, request: Request) -> list[Find]:
+        """Where secrets stand in its body."""
+        return self._finds(request.body, self._search(request))
+
+    def finds_in_url(self, url: bytes) -> list[Find]:
+        """Where secrets stand in an address."""
+        return self._finds(url, self._in_url)
+
+    def finds_in_answer(self, body: bytes) -> list[Find]:
+        """Where secrets stand in an answer's body."""
+        return self._finds(body, self._in_body)
+
+    def _search(self, request: Request) -> Callable[[bytes], Iterable[Find]]:
+        form = "x-www-form-urlencoded" in request.headers.get("content-type", "").lower()
+        return self._in_form if form else self._in_request_body
+
+    def _finds(self, data: bytes, search: Callable[[bytes], Iterable[Find]]) -> list[Find]:
+        finds = search(data)
+        if self._lenient:
+            finds = (find for find in finds if find.rank or not stands_in(find.of(data)))
+        return _merged(finds)
+
     def _request_headers(self, headers: Headers, rules: set[str]) -> Headers:
         pairs: list[tuple[str, str]] = []
         for name, value in headers.pairs:
-            if _is_dropped(name):
+            if not self._lenient and _is_dropped(name):
                 continue
-            if name.lower() not in _KEPT and value and not _is_mark(value):
+            if value and self._hides(name) and not self._stays(value):
                 rules.add("header")
                 value = _mark("header")
             pairs.append((name, value))
@@ -247,11 +275,19 @@ class Redactor:
     def _answer_headers(self, headers: Headers, rules: set[str]) -> Headers:
         pairs: list[tuple[str, str]] = []
         for name, value in headers.pairs:
-            if value and not _is_mark(value) and _is_hidden(name):
+            if value and _is_hidden(name) and not self._stays(value):
                 rules.add("header")
                 value = _mark("header")
             pairs.append((name, value))
         return self._header_values(headers, pairs, rules)
+
+    def _hides(self, name: str) -> bool:
+        if self._lenient:
+            return _is_hidden(name) or sounds_secret(name)
+        return name.lower() not in _KEPT
+
+    def _stays(self, value: str) -> bool:
+        return value.startswith("<redacted:") or (self._lenient and stands_in(value))
 
     def _header_values(
         self, headers: Headers, pairs: list[tuple[str, str]], rules: set[str]
@@ -264,7 +300,7 @@ class Redactor:
     def _chunks(self, chunks: tuple[Chunk, ...], rules: set[str]) -> tuple[tuple[Chunk, ...], int]:
         """The chunks without secrets, also those split between two, and the length of them all."""
         body = chunks[0][1] if len(chunks) == 1 else b"".join(chunk for _, chunk in chunks)
-        finds = _merged(self._in_body(body))
+        finds = self.finds_in_answer(body)
         if not finds:
             return chunks, len(body)
         rules.update(find.rule for find in finds)
@@ -272,22 +308,22 @@ class Redactor:
         return recut, sum(len(chunk) for _, chunk in recut)
 
     def _clean(
-        self, data: bytes, search: Callable[[bytes], Iterable[_Find]], rules: set[str]
+        self, data: bytes, search: Callable[[bytes], Iterable[Find]], rules: set[str]
     ) -> bytes:
-        finds = _merged(search(data))
+        finds = self._finds(data, search)
         if not finds:
             return data
         rules.update(find.rule for find in finds)
         return b"".join(chunk for _, chunk in _recut([(0.0, data)], finds))
 
     def _clean_text(
-        self, text: str, search: Callable[[bytes], Iterable[_Find]], rules: set[str]
+        self, text: str, search: Callable[[bytes], Iterable[Find]], rules: set[str]
     ) -> str:
         data = text.encode("utf-8", "surrogatepass")
         clean = self._clean(data, search, rules)
         return text if clean is data else clean.decode("utf-8", "surrogatepass")
 
-    def _in_request_body(self, data: bytes) -> Iterator[_Find]:
+    def _in_request_body(self, data: bytes) -> Iterator[Find]:
         for ending, quote_mark, field in _FIELDS:
             for hit in ending.finditer(data):
                 name = data.rfind(quote_mark, max(0, hit.start() - _LONGEST_NAME), hit.start())
@@ -295,21 +331,21 @@ class Redactor:
                     yield _find(0, "field", match)
         yield from self._in_body(data)
 
-    def _in_form(self, data: bytes) -> Iterator[_Find]:
+    def _in_form(self, data: bytes) -> Iterator[Find]:
         yield from _found(0, "query", _QUERY, data)
         yield from self._in_body(data)
 
-    def _in_url(self, data: bytes) -> Iterator[_Find]:
+    def _in_url(self, data: bytes) -> Iterator[Find]:
         yield from _found(0, "userinfo", _USERINFO, data)
         yield from self._in_form(data)
 
-    def _in_text(self, data: bytes) -> Iterator[_Find]:
+    def _in_text(self, data: bytes) -> Iterator[Find]:
         yield from _found(0, "userinfo", _USERINFO, data)
         if b"?" in data:
             yield from _found(0, "query", _QUERY, data)
         yield from self._in_body(data)
 
-    def _in_body(self, data: bytes) -> Iterator[_Find]:
+    def _in_body(self, data: bytes) -> Iterator[Find]:
         for hint, shapes in _SHAPES:
             if hint.search(data):
                 for shape in shapes:
@@ -336,10 +372,6 @@ def _is_hidden(name: str) -> bool:
 
 def _mark(rule: str) -> str:
     return f"<redacted:{rule}>"
-
-
-def _is_mark(value: str) -> bool:
-    return value.startswith("<redacted:")
 
 
 def _restated(headers: Headers, length: int) -> Headers:
@@ -372,30 +404,30 @@ def _in_base64(secret: str) -> Iterator[bytes]:
             yield core
 
 
-def _found(rank: int, rule: str, pattern: re.Pattern[bytes], data: bytes) -> Iterator[_Find]:
+def _found(rank: int, rule: str, pattern: re.Pattern[bytes], data: bytes) -> Iterator[Find]:
     return (_find(rank, rule, match) for match in pattern.finditer(data))
 
 
-def _find(rank: int, rule: str, match: re.Match[bytes]) -> _Find:
+def _find(rank: int, rule: str, match: re.Match[bytes]) -> Find:
     # The last group is the secret; what stands before it only tells.
     start, end = match.span(match.lastindex or 0)
-    return _Find(start, end, rank, rule)
+    return Find(start, end, rank, rule)
 
 
-def _merged(finds: Iterable[_Find]) -> list[_Find]:
+def _merged(finds: Iterable[Find]) -> list[Find]:
     """In order and apart; where several overlap, all they cover goes, under the name of the first in rank."""
-    merged: list[_Find] = []
+    merged: list[Find] = []
     for find in sorted(finds):
         if merged and find.start < merged[-1].end:
             last = merged[-1]
             best = min(last, find, key=lambda each: each.rank)
-            merged[-1] = _Find(last.start, max(last.end, find.end), best.rank, best.rule)
+            merged[-1] = Find(last.start, max(last.end, find.end), best.rank, best.rule)
         else:
             merged.append(find)
     return merged
 
 
-def _recut(chunks: Sequence[Chunk], finds: Sequence[_Find]) -> Iterator[Chunk]:
+def _recut(chunks: Sequence[Chunk], finds: Sequence[Find]) -> Iterator[Chunk]:
     """The chunks with each find replaced in the one where it begins; each keeps its own text."""
     waiting = deque(finds)
     start = 0
