@@ -66,8 +66,10 @@ class Intake:
         self.inflight[opened.id] = opened
         try:
             reply = await self._answer(call, where, received)
-        except BaseException:
-            self._close(opened, "client_gone", None)
+        except BaseException as reason:
+            # Frontends cancel with the end that it is.
+            shutdown = "bridge_shutdown" in reason.args
+            self._close(opened, "bridge_shutdown" if shutdown else "client_gone", None)
             raise
         answer = reply.through(_last_words, lambda ended: self._end(opened, ended))
         answer.headers = passed_on(reply.headers)

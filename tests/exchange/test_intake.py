@@ -1,8 +1,10 @@
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
@@ -244,3 +246,21 @@ def test_secrets_never_reach_the_store() -> None:
 
     kept = repr([(r.request and r.request.headers, r.headers, r.chunks) for r in subject.records])
     assert (key in answer.text, key in kept) == (True, False)
+
+
+@pytest.mark.parametrize("end", ["client_gone", "bridge_shutdown"])
+async def test_a_call_cancelled_before_its_head_is_recorded_with_the_reason(end: str) -> None:
+    asked = anyio.Event()
+
+    async def wait(call: Call) -> Reply:
+        asked.set()
+        await anyio.sleep_forever()
+        raise AssertionError("never")
+
+    subject = bridge(wait)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(subject.handle(post()))
+        await asked.wait()
+        task.cancel(end)
+
+    assert [kept.end for kept in subject.interceptions] == [end]
