@@ -14,7 +14,7 @@ from llmbridge.stores.filters import by_start, matching
 from llmbridge.stores.safe_load import LIMIT_BYTES
 from llmbridge.stores.whole_file import mark_of, read_whole, replace_whole
 
-SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json", ".sse", ".chunks.txt")
 
 
 class Cassette:
@@ -38,7 +38,7 @@ class Cassette:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The recordings of a file, or of every .yaml, .yml and .json below a folder, in sorted order.
+        """The recordings of a file, or of every .yaml, .yml, .json, .sse and .chunks.txt below a folder, in sorted order.
 
         Raises:
             CassetteError: there are none, or one cannot be read; names the file and the place in it.
@@ -168,7 +168,9 @@ def _files(path: Path) -> list[tuple[Path, str]]:
         if not path.exists():
             raise CassetteError(f"there is no cassette at {str(path)!r}")
         return [(path, path.name)]
-    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    files = sorted(
+        file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file()
+    )
     if not files:
         raise CassetteError(
             f"no {', '.join(SUFFIXES)} below {str(path)!r}: there is nothing to replay"

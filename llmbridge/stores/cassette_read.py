@@ -21,9 +21,10 @@ from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.record import Chunk, Record
 from llmbridge.exchange.routing import Classified, classify
+from llmbridge.stores.bare import bare_block, bare_stream, dialect_of_answer
 from llmbridge.stores.codings import decoded
-from llmbridge.stores.foreign import recorder_of
-from llmbridge.stores.safe_load import is_array, is_object, safe_load
+from llmbridge.stores.foreign import VCRPY, as_vcrpy
+from llmbridge.stores.safe_load import LIMIT_BYTES, is_array, is_object, safe_load
 from llmbridge.stores.timing import events_of, read_timing
 
 _log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ _ENDS: dict[str, End] = {
 }
 _Code = Annotated[int, msgspec.Meta(ge=100, le=999)]
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 _CONTROL = re.compile(r"[\r\n\0]")
-_UNASKED = Classified("unknown", "opaque", None, False)
 
 
 class _Request(msgspec.Struct):
@@ -87,6 +88,9 @@ class _Response(msgspec.Struct):
 class _Interaction(msgspec.Struct):
     request: _Request
     response: _Response
+    # Other recorders note these, each in its own way.
+    recorded_at: Any = None
+    duration_s: _Seconds | None = None
 
 
 class _File(msgspec.Struct):
@@ -100,17 +104,11 @@ def read(data: bytes, name: str, id_prefix: str) -> list[Record]:
     Raises:
         CassetteError: the file cannot be read; names it, and the place in it.
     """
-    tree = safe_load(data, name)
-    recorder = recorder_of(tree)
-    if recorder is not None:
-        raise CassetteError(
-            f"{name} was written by {recorder}, whose format is not read yet: record it with"
-            " llmbridge or vcrpy"
-        )
+    recorder, tree = _tree(data, name)
     try:
         file = msgspec.convert(tree, _File, strict=False)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
-        raise CassetteError(f"{name} is no cassette as vcrpy writes them: {error}") from error
+        raise CassetteError(f"{name} is no cassette as {recorder} writes them: {error}") from error
     if file.version != VERSION:
         raise CassetteError(f"{name} has version {file.version}: only version {VERSION} is known")
     records = [
@@ -127,6 +125,18 @@ def read(data: bytes, name: str, id_prefix: str) -> list[Record]:
     return [record for record, _ in records]
 
 
+def _tree(data: bytes, name: str) -> tuple[str, Any]:
+    """Who recorded it, and what the file says, in vcrpy's spelling."""
+    stream = bare_stream(data) if len(data) <= LIMIT_BYTES else None
+    if stream is not None:
+        return VCRPY, {"interactions": [stream]}
+    tree = safe_load(data, name)
+    block = bare_block(tree, data)
+    if block is not None:
+        return VCRPY, {"interactions": [block]}
+    return as_vcrpy(tree, name)
+
+
 def _record(interaction: _Interaction, place: str, id: str) -> tuple[Record, bool]:
     request = _request(interaction.request, f"{place}.request")
     answer = _answer(interaction.response, f"{place}.response")
@@ -135,8 +145,8 @@ def _record(interaction: _Interaction, place: str, id: str) -> tuple[Record, boo
         raise CassetteError(
             f"{place}.response.llmbridge has version {key.v}: only {VERSION} is known, update llmbridge"
         )
-    asked = _UNASKED if request is None else classify(request)
-    end, duration_s = _end(key.end if key else "completed", place)
+    asked = classify(request) if request else _unasked(answer)
+    end, duration_s = _end(key.end, place) if key else ("completed", interaction.duration_s)
     chunks, timed, fits = _chunks(answer, key)
     record = Record(
         interception_id=id,
@@ -146,7 +156,9 @@ def _record(interaction: _Interaction, place: str, id: str) -> tuple[Record, boo
         status=answer.status,
         headers=answer.headers,
         chunks=chunks,
-        started_at=_utc(key.recorded_at) if key else _date(answer.headers),
+        started_at=_utc(key.recorded_at)
+        if key
+        else _when(interaction.recorded_at) or _when(answer.headers.get("date")),
         round=key.round if key else 0,
         model=(key and key.model) or asked.model,
         head_s=key.head_ms / 1000 if key and key.head_ms is not None else None,
@@ -157,6 +169,10 @@ def _record(interaction: _Interaction, place: str, id: str) -> tuple[Record, boo
         timed=timed,
     )
     return record, fits
+
+
+def _unasked(answer: "Answer") -> Classified:
+    return Classified("unknown", dialect_of_answer(answer.body), None, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +259,16 @@ def _utc(time: datetime | None) -> datetime | None:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _date(headers: Headers) -> datetime | None:
-    """When the provider says that it answered."""
-    try:
-        return _utc(parsedate_to_datetime(headers["date"]))
-    except (KeyError, ValueError, OverflowError):
+def _when(text: Any) -> datetime | None:
+    """A time as HTTP or ISO 8601 writes it; None for anything else."""
+    if not isinstance(text, str):
         return None
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            return _utc(parse(text))
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 def _pairs(headers: Any, place: str) -> Iterator[tuple[str, str]]:

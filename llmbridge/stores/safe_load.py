@@ -149,6 +149,26 @@ for _tag, _read in {
     "object/apply:builtins.iter": _iterator,
 }.items():
     _Loader.add_constructor(f"tag:yaml.org,2002:python/{_tag}", _read)
+
+
+def _ruby_text(loader: yaml.SafeLoader, _suffix: str, node: Any) -> Any:
+    """A string of some class, alone or with that class' own variables beside it."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True).get("str", "")
+    return loader.construct_scalar(node)
+
+
+def _ruby_hash(loader: yaml.SafeLoader, _suffix: str, node: Any) -> Any:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.yaml_multi_constructors = {
+    **_Base.yaml_multi_constructors,
+    "!ruby/string": _ruby_text,
+    "!ruby/sym": _ruby_text,
+    "!str:": _ruby_text,
+    "!ruby/hash": _ruby_hash,
+}
 # Ruby's name for !!binary.
 _Loader.add_constructor("!binary", _binary)
 

@@ -1,9 +1,5 @@
-import hashlib
 import json
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,10 +9,7 @@ from hypothesis import strategies as st
 from llmbridge.errors import CassetteError
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Record
-from llmbridge.stores.cassette import Cassette
-from llmbridge.stores.cassette_write import dump
-from tests.shared import SHARED, needs_shared
-from tests.stores.recordings import EVENTS, NOON, STREAM, URL, body_of, loads, plain, timeless
+from tests.stores.recordings import EVENTS, NOON, STREAM, URL, body_of, loads, plain
 
 
 def test_a_plain_recording_becomes_one_piece_for_each_event():
@@ -263,52 +256,3 @@ def test_no_value_in_any_place_ends_in_another_exception(place, junk):
     tree["interactions"][0][place[0]][place[1]] = junk
     with suppress(CassetteError):
         loads(yaml.safe_dump(tree, allow_unicode=False))
-
-
-@pytest.mark.parametrize(
-    ("text", "recorder"),
-    [
-        ("http_interactions: []", "Ruby VCR"),
-        ("interactions: [{request: {url: x}, response: {body: a}}]", "go-vcr"),
-        (
-            "interactions: [{request: {uri: x}, response: {status: 200, body: {type: json, content: {}}}}]",
-            "cassetter",
-        ),
-        ('[{"scope": "https://h", "method": "GET"}]', "nock"),
-        ("- request: {}\n  response: {}", "vcrpy before 1.0"),
-        ('{"log": {"entries": []}}', "HAR"),
-        ('{"request": {}, "response": {}}', "one exchange a file"),
-    ],
-)
-def test_other_recorders_are_told_by_name(text, recorder):
-    with pytest.raises(CassetteError, match=f"{recorder}.*not read yet"):
-        loads(text)
-
-
-def _corpus() -> list[tuple[str, list[dict[str, Any]]]]:
-    if SHARED is None:
-        return []
-    manifest = json.loads((SHARED / "corpus/manifest.json").read_text())
-    return [
-        (cassette["file"], cassette["interactions"])
-        for cassette in manifest["cassettes"]
-        if cassette["format"] == "vcrpy"
-    ]
-
-
-@needs_shared
-@pytest.mark.parametrize(("file", "expected"), _corpus(), ids=[file for file, _ in _corpus()])
-def test_reads_every_vcrpy_recording_of_the_corpus(file, expected):
-    assert SHARED is not None
-
-    records = list(Cassette.load(SHARED / "corpus" / file))
-
-    assert [
-        (record.status, hashlib.sha256(record.body).hexdigest())
-        for record in (records[each["index"]] for each in expected)
-    ] == [(each["status"], each["body_sha256"]) for each in expected]
-    again = loads(dump(records), Path(file).name)
-    unframed = (
-        replace(record, headers=record.headers.without("transfer-encoding")) for record in records
-    )
-    assert [timeless(record) for record in again] == [timeless(record) for record in unframed]

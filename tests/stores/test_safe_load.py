@@ -29,6 +29,8 @@ def test_bytes_that_are_not_utf_8_are_an_error(data):
         "!!python/module:os",
         "!!python/object/apply:multidict._multidict.CIMultiDictProxy",
         "!ruby/object:Gem",
+        "!ruby/array:Gem",
+        "!ruby/regexp",
         "!<tag:yaml.org,2002:merge>",
     ],
 )
@@ -126,6 +128,9 @@ def test_an_error_shows_nothing_of_the_content():
 @example(b"!!python/tuple x")
 @example(b"!!python/object/new:_io.BytesIO x")
 @example(b"!binary {}")
+@example(b"!ruby/string []")
+@example(b"!ruby/hash x")
+@example(b"!str:x {str: {}}")
 @example(b"interactions: [{request: {method: a, uri: b}, response: {status: {code: 200}}}]")
 def test_no_bytes_end_in_another_exception(data):
     with suppress(CassetteError):
@@ -137,3 +142,23 @@ def test_bytes_are_read_under_the_tag_of_yaml_and_of_ruby(tag):
     text = plain().replace("string: ''", f"string: {tag} {b64encode('é'.encode()).decode()}")
 
     assert loads(text)[0].body == "é".encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!ruby/string:ActiveSupport::SafeBuffer hello",
+        "!str:Faraday::Text hello",
+        "!ruby/string:Text {str: hello, '@html_safe': true}",
+        "!ruby/sym hello",
+        "!ruby/symbol hello",
+    ],
+)
+def test_strings_of_ruby_classes_are_read_as_what_they_say(text):
+    assert loads(plain().replace("string: ''", f"string: {text}"))[0].body == b"hello"
+
+
+def test_hashes_of_ruby_classes_are_read_as_what_they_say():
+    text = plain().replace("headers: {}", "headers: !ruby/hash:Faraday::Headers {a: b}")
+
+    assert loads(text)[0].headers == Headers({"a": "b"})
