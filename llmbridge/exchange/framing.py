@@ -23,13 +23,18 @@ _MAY_FOLLOW = re.compile(rb"(?:\s|:[^\r\n]*[\r\n]|data: ?\[DONE\])*")
 async def frame(call: Call, forward: Handler) -> Reply:
     """Watch the borders of the events that pass."""
     reply = await forward(call)
-    if reply.status >= 400:
+    if reply.status >= 400 or _is_block(call, reply):
         return reply
     watch = _Watch(call.dialect)
     watch.framed = reply.through(watch.chunks)
     if not reply.replayed:
         watch.framed.farewell = watch.farewell
     return watch.framed
+
+
+def _is_block(call: Call, reply: Reply) -> bool:
+    """True when no stream was asked for and none came: there is nothing to watch."""
+    return not call.streaming and "json" in reply.headers.get("content-type", "")
 
 
 class _Watch:

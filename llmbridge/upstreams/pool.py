@@ -1,12 +1,14 @@
 """aiohttp connections, one pool for each event loop."""
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
 from typing import NamedTuple, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from multidict import CIMultiDict
 from yarl import URL
 
 from llmbridge.errors import BridgeError
@@ -22,7 +24,7 @@ from llmbridge.upstreams.answer import (
 )
 from llmbridge.upstreams.per_loop import Held, PerLoop
 
-_AUTO = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_SKIPPED: CIMultiDict[None] = CIMultiDict({"Content-Type": None})
 _HEAD_BYTES = 32 * 1024
 _LARGE_BYTES = 1024 * 1024
 _TOO_LARGE = ("Got more than", "Too many headers")
@@ -152,13 +154,41 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Connection(ResponseHandler):
-    """Wakes who reads the answer whenever it is lost; aiohttp forgets it after a chunk that is none."""
+    """Spares each chunk what only a paused connection needs, and each packet a timer of its own.
+
+    Wakes who reads the answer whenever the connection is lost; aiohttp forgets it after a chunk that is none.
+    """
+
+    _heard_at = 0.0
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         content = self._payload
         super().connection_lost(exc)
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
+    def _reschedule_timeout(self) -> None:
+        self._heard_at = self._loop.time()
+        if self._read_timeout_handle is None:
+            super()._reschedule_timeout()
+
+    def _on_read_timeout(self) -> None:
+        left = self._heard_at + (self._read_timeout or 0) - self._loop.time()
+        if left > 0:
+            self._read_timeout_handle = self._loop.call_later(left, self._on_read_timeout)
+        else:
+            super()._on_read_timeout()
+
+
+class _Request(aiohttp.ClientRequest):
+    """Has the fields that it is given and no others."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        self._skip_auto_headers = _SKIPPED
 
 
 class _NoCookies(aiohttp.DummyCookieJar):
@@ -184,7 +214,7 @@ def _session(times: Times, *, fresh: bool) -> aiohttp.ClientSession:
             sock_read=times.idle_s,
         ),
         auto_decompress=False,
-        skip_auto_headers=_AUTO,
+        request_class=_Request,
         trust_env=False,
         max_line_size=_HEAD_BYTES,
         max_field_size=_HEAD_BYTES,
