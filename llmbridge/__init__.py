@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from llmbridge.providers import Provider
     from llmbridge.stores.cassette import Cassette
     from llmbridge.stores.memory import MemoryStore
+    from llmbridge.upstreams.lines import calls, fail, repeat, reply, when
     from llmbridge.upstreams.live import Live
     from llmbridge.upstreams.replay import Replay
-    from llmbridge.upstreams.script import Script, calls, reply
+    from llmbridge.upstreams.script import Script
 
 __version__ = "0.1.0"
 
@@ -42,9 +43,10 @@ _HOMES = {
     "providers": "Provider",
     "stores.cassette": "Cassette",
     "stores.memory": "MemoryStore",
+    "upstreams.lines": "calls fail repeat reply when",
     "upstreams.live": "Live",
     "upstreams.replay": "Replay",
-    "upstreams.script": "Script calls reply",
+    "upstreams.script": "Script",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -80,9 +82,12 @@ __all__ = [
     "Usage",
     "UserMessage",
     "calls",
+    "fail",
     "fold",
+    "repeat",
     "reply",
     "unfold",
+    "when",
 ]
 
 

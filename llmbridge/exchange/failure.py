@@ -1,0 +1,111 @@
+"""A provider's refusal, made by hand: a status with the body and the fields that clients read.
+
+Source: the "Errors" and "Rate limits" pages of the Anthropic and OpenAI API references.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from llmbridge.errors import (
+    ConfigurationError,
+    Forbidden,
+    Kind,
+    NotFound,
+    Overloaded,
+    RequestError,
+    RequestTimeout,
+    TooLarge,
+    Unauthorized,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from llmbridge.exchange.call import Headers, Reply, once
+from llmbridge.wire.dialect import Dialect
+
+
+class RateLimited(UpstreamError):
+    """The provider has had enough of this client for now."""
+
+    status: ClassVar[int] = 429
+    kind: ClassVar[Kind] = "rate_limit"
+
+
+Told = RequestError | UpstreamError | Overloaded
+
+_BY_STATUS: Mapping[int, type[Told]] = MappingProxyType(
+    {
+        401: Unauthorized,
+        403: Forbidden,
+        404: NotFound,
+        408: RequestTimeout,
+        413: TooLarge,
+        429: RateLimited,
+        503: Overloaded,
+        504: UpstreamTimeout,
+        529: Overloaded,
+    }
+)
+_BY_KIND: Mapping[str, type[Told]] = MappingProxyType(
+    {kind.kind: kind for kind in (RequestError, UpstreamError, *_BY_STATUS.values())}
+)
+_MESSAGES: Mapping[int, str] = MappingProxyType(
+    {429: "Rate limit reached", 500: "Internal server error", 529: "Overloaded"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that says no; `retry_after` in seconds, for `retry-after` and `retry-after-ms`.
+
+    Raises:
+        ConfigurationError: the status is none of an error, or the time is negative.
+    """
+
+    status: int
+    message: str = ""
+    retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 400 <= self.status <= 599:
+            raise ConfigurationError(f"status {self.status!r} is no error: give 400 to 599")
+        if self.retry_after is not None and not 0 <= self.retry_after < math.inf:
+            raise ConfigurationError(f"retry_after={self.retry_after!r}: give seconds, 0 or more")
+
+    def reply(self, dialect: Dialect) -> Reply:
+        """The answer as this dialect's providers give it."""
+        known = _BY_STATUS.get(self.status, RequestError if self.status < 500 else UpstreamError)
+        message = self.message or _MESSAGES.get(self.status, f"Status {self.status}")
+        body = dialect.encode_error(known(message))
+        fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        return Reply(self.status, Headers([*fields, *self._limits(dialect)]), once(body))
+
+    def _limits(self, dialect: Dialect) -> list[tuple[str, str]]:
+        """What tells a client to wait, and that its share is used up."""
+        fields: list[tuple[str, str]] = []
+        if self.retry_after is not None:
+            # Whole seconds are all that HTTP knows; both SDKs read the other field first.
+            fields.append(("retry-after", str(math.ceil(self.retry_after))))
+            fields.append(("retry-after-ms", f"{self.retry_after * 1000:g}"))
+        if self.status == 429 and dialect.name.startswith("anthropic."):
+            fields.append(("anthropic-ratelimit-requests-limit", "50"))
+            fields.append(("anthropic-ratelimit-requests-remaining", "0"))
+        elif self.status == 429:
+            fields.append(("x-ratelimit-limit-requests", "500"))
+            fields.append(("x-ratelimit-remaining-requests", "0"))
+            fields.append(("x-ratelimit-reset-requests", f"{self.retry_after or 1:g}s"))
+        return fields
+
+
+def error_of(kind: str, message: str) -> Told:
+    """The error of this kind, in our word or a provider's: `overloaded` or `overloaded_error`.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+    """
+    name = kind.removesuffix("_error")
+    if name not in _BY_KIND:
+        raise ConfigurationError(f"no error {kind!r}: there are {', '.join(_BY_KIND)}")
+    return _BY_KIND[name](message or name.replace("_", " ").capitalize())
