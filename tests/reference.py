@@ -183,20 +183,27 @@ def end_table() -> str:
 
 def command_tables() -> str:
     """One table a command: option, default, help."""
-    group: Any = get_command(app)
-    parts: list[str] = []
+    return "\n\n".join(_command_parts("llmbridge", get_command(app)))
+
+
+def _command_parts(path: str, group: Any) -> Iterator[str]:
     for name, command in group.commands.items():
         about, _, _ = inspect.cleandoc(command.help).partition("\n\n\b")
+        yield from (f"## {path} {name}", about)
+        if hasattr(command, "commands"):
+            yield from _command_parts(f"{path} {name}", command)
+            continue
         rows = [
             (_option(each), _option_default(each), each.help)
             for each in command.params
             if each.name != "help"
         ]
-        parts += [f"## llmbridge {name}", about, table(("option", "default", "meaning"), rows)]
-    return "\n\n".join(parts)
+        yield table(("option", "default", "meaning"), rows)
 
 
 def _option(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return code(parameter.metavar)
     option = " ".join(filter(None, [parameter.opts[0], parameter.metavar]))
     return code(option, *([f"{parameter.envvar}=..."] if parameter.envvar else []))
 
@@ -204,6 +211,8 @@ def _option(parameter: Any) -> str:
 def _option_default(parameter: Any) -> str:
     if isinstance(parameter.show_default, str):
         return parameter.show_default
+    if parameter.required:
+        return "needed"
     return "off" if parameter.is_flag else code(str(parameter.default))
 
 

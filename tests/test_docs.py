@@ -160,8 +160,10 @@ def _parse(words: list[str]) -> None:
     if words[0].startswith("-"):
         group.make_context("llmbridge", words, resilient_parsing=True)
         return
-    assert words[0] in group.commands
-    group.commands[words[0]].make_context(words[0], words[1:])
+    while hasattr(group, "commands") and words:
+        assert words[0] in group.commands
+        group, words = group.commands[words[0]], words[1:]
+    group.make_context("llmbridge", words, resilient_parsing=not words)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from llmbridge import __version__
+from llmbridge.cli import cassette
 from llmbridge.errors import BridgeError
 
 _TOP = """
@@ -20,6 +21,7 @@ Examples:
   llmbridge demo                          watch replies stream; needs no key
   llmbridge serve                         relay to providers with your keys
   llmbridge serve --replay session.yaml   answer from recordings instead
+  llmbridge cassette lint cassettes/      find secrets in recordings
 """
 
 _DEMO = """
@@ -69,6 +71,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(cassette.app, name="cassette")
 
 
 def main() -> None:

@@ -1,13 +1,11 @@
 """`llmbridge demo`: a server that replays the bundled sessions, and a client that watches the replies grow."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 import httpx2
-from rich.console import Console
 
 from llmbridge.bridge import Bridge
 from llmbridge.canon.events import Snapshot
@@ -20,6 +18,7 @@ from llmbridge.cli.drawing import (
     draw_usage,
 )
 from llmbridge.cli.printable import one_line
+from llmbridge.cli.screen import console_for
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.codec import ReplyDecoder, Step
 from llmbridge.exchange.record import Record
@@ -63,20 +62,6 @@ def demonstrate(speed: float, *, live: bool) -> None:
         draw_usage(console, bridge.frames.token_usage())
     console.print()
     console.print(_NEXT, end="", soft_wrap=True)
-
-
-def console_for(*, live: bool) -> Console:
-    """Standard output for text that may hold anything: no markup, and `?` for what its encoding lacks."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")
-    return Console(
-        force_terminal=None if live else False,
-        soft_wrap=not live,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
 
 
 def asked(record: Record) -> str:

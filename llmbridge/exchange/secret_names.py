@@ -11,7 +11,7 @@ _STAND_IN = re.compile(
     r"(?i)(?:(?:bearer|basic|token|key) )?"
     r"(?:<[^<>]*>|\[[^\[\]\"]*\]|\{\{?[^{}\"]*\}?\}|\$.*|[x*.#_-]*|[0-9]{1,6}|none|null|secret)"
     r"|.*(?:(?<![a-z0-9])(?:redacted|filtered|dummy|fake|placeholder|scrubbed|saniti[sz]ed|masked"
-    r"|removed|hidden|example|mock|test|testing|your)(?![a-z0-9])|x{3}|\*{3}).*"
+    r"|removed|hidden|example|mock|test|testing|your|llmbridge)(?![a-z0-9])|x{3}|\*{3}).*"
 )
 _ATTRIBUTE = re.compile(r"(?i)(?:path|domain|expires|max-age|samesite)=.*|[^=]*")
 
