@@ -3,26 +3,28 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from os import PathLike, fspath
 from os.path import commonpath
 from pathlib import Path
-from typing import TypedDict, TypeGuard
+from typing import TypedDict, TypeGuard, get_args
 
-from llmbridge.errors import CassetteError, ConfigurationError
+from llmbridge.errors import CassetteError, ConfigurationError, End
 from llmbridge.exchange.record import Record, Store
 from llmbridge.frames.entry import Entry, answer
 from llmbridge.stores.cassette import Cassette
 
-Source = Store | str | PathLike[str] | Iterable[Record]
-"""A store, a cassette, a folder or a glob of them, or records."""
+Source = Store | str | PathLike[str] | Iterable[Record | str | PathLike[str]]
+"""A store; a cassette, a folder or a glob of them; records, or several of those paths."""
 
 
 class Filters(TypedDict, total=False):
     """Which interceptions are wanted: a filter names the value they must have, and all their rows are kept.
 
     `since` and `until` bound the start, `until` excluded: without a zone they are UTC, text is ISO 8601. `provider`,
-    `dialect` and `model` may be those of any round, `model` the one asked for or the one that answered.
+    `dialect` and `model` may be those of any round, `model` the one asked for or the one that answered; it may be a
+    pattern such as `claude-*`.
     """
 
     since: datetime | str
@@ -45,7 +47,7 @@ def read(source: Source, filters: Filters) -> list[Entry]:
     """The interceptions wanted, in the order of the source.
 
     Raises:
-        ConfigurationError: there is no such filter, or its value is no time.
+        ConfigurationError: there is no such source or filter, or a value that it cannot have.
         CassetteError: a file cannot be read, or none is there.
     """
     tests = [_test(name, value) for name, value in filters.items()]
@@ -59,10 +61,25 @@ def _entries(source: Source) -> Iterator[Entry]:
         source.flush()
         yield from _of_store(source)
     else:
-        yield from _alone(_rounds(source))
+        yield from _alone(_rounds(_each(source)))
 
 
-def _is_store(source: Store | Iterable[Record]) -> TypeGuard[Store]:
+def _each(source: object) -> Iterator[Record]:
+    if not isinstance(source, Iterable):
+        raise ConfigurationError(
+            f"{source!r} is no source of frames: give a store, records, or the path of a cassette"
+        )
+    items: Iterable[object] = source
+    for item in items:
+        if isinstance(item, str | PathLike):
+            yield from _recorded(fspath(item))
+        elif isinstance(item, Record):
+            yield item
+        else:
+            raise ConfigurationError(f"{item!r} is neither a record nor the path of a cassette")
+
+
+def _is_store(source: object) -> TypeGuard[Store]:
     return hasattr(source, "interceptions") and hasattr(source, "records")
 
 
@@ -119,7 +136,13 @@ def _test(name: str, value: object) -> Callable[[Entry], bool]:
                 value in {entry.said(name), *(getattr(r, name) for r in entry.records)}
             )
         case "model":
-            return lambda entry: any(model == value for model in _models(entry))
+            return lambda entry: any(
+                fnmatchcase(model, str(value)) for model in _models(entry) if model
+            )
+        case "end" if value not in get_args(End):
+            raise ConfigurationError(
+                f"no call ends as {value!r}: use one of {', '.join(get_args(End))}"
+            )
         case "streaming" | "replayed":
             return lambda entry: getattr(entry, name) == value
         case _ if name in Filters.__annotations__:

@@ -155,3 +155,28 @@ def test_a_cassette_at_hand_is_a_source(folder):
     cassette = Cassette.load(folder)
 
     assert frames.events(cassette).equals(frames.events(folder))
+
+
+def test_several_paths_are_one_source(tmp_path):
+    for name in ("a.yaml", "b.yaml"):
+        Cassette(tmp_path / name, [record(*TEXT)]).save()
+
+    found = ids([tmp_path / "a.yaml", str(tmp_path / "b.yaml")])
+
+    assert found == ["a.yaml#0", "b.yaml#0"]
+
+
+@pytest.mark.parametrize("source", [7, [7], object()])
+def test_what_is_no_source_is_named(source):
+    with pytest.raises(ConfigurationError, match=r"is no source of frames|neither a record"):
+        ids(source)
+
+
+@pytest.mark.parametrize(("pattern", "found"), [("claude-*", ["i1"]), ("gpt-*", [])])
+def test_a_model_may_be_a_pattern(pattern, found):
+    assert ids([record(*TEXT)], model=pattern) == found
+
+
+def test_an_end_that_no_call_comes_to_is_refused():
+    with pytest.raises(ConfigurationError, match="no call ends as 'complete'"):
+        ids([record(*TEXT)], end="complete")
