@@ -1,5 +1,6 @@
 """Recordings in a file that vcrpy reads too."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,42 +9,54 @@ from typing import Self
 
 from llmbridge.errors import CassetteError
 from llmbridge.exchange.record import Interception, Record
+from llmbridge.stores.cassette_file import CassetteFile, is_aside
 from llmbridge.stores.cassette_read import read
-from llmbridge.stores.cassette_write import dump_json, entry, join
+from llmbridge.stores.cassette_writer import Writer
 from llmbridge.stores.filters import by_start, matching
 from llmbridge.stores.safe_load import LIMIT_BYTES
-from llmbridge.stores.whole_file import mark_of, read_whole, replace_whole
+from llmbridge.stores.whole_file import read_whole
+
+_log = logging.getLogger(__name__)
 
 SUFFIXES = (".yaml", ".yml", ".json", ".sse", ".chunks.txt")
 
 
 class Cassette:
-    """Records of one file, or of all files below a folder; what is added is written by `flush`, `close` or `save`.
+    """Records of one file, or of all files below a folder; a thread writes what is added.
 
     `Cassette(path)` begins an empty one in place of what is there, `open` goes on with what is there, `load` needs it
-    to be there. Interceptions are kept in memory only.
+    to be there. Interceptions are kept in memory only. With `ascii` the file holds escapes in place of other
+    characters, for vcrpy on a Windows machine with an old code page.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, records: Iterable[Record] = ()
+        self,
+        path: str | os.PathLike[str] | None = None,
+        records: Iterable[Record] = (),
+        *,
+        ascii: bool = False,
     ) -> None:
         self.path = None if path is None else Path(path)
+        self.ascii = ascii
         self._records = list(records)
         self._interceptions: dict[str, Interception] = {}
         self._written = 0
-        self._entries: list[str] = []
-        self._seen = None if self.path is None else mark_of(self.path)
         self._lock = Lock()
         self._writing = Lock()
+        self._file = None if self.path is None else CassetteFile(self.path, ascii=ascii)
+        one_file = self.path is not None and not self.path.is_dir()
+        self._writer = Writer(self._write_soon, f"llmbridge writes {path}") if one_file else None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, ascii: bool = False) -> Self:
         """The recordings of a file, or of every .yaml, .yml, .json, .sse and .chunks.txt below a folder, in sorted order.
+
+        What a process kept aside as NAME.PID.yaml, beside NAME.yaml, is passed over there.
 
         Raises:
             CassetteError: there are none, or one cannot be read; names the file and the place in it.
         """
-        cassette = cls(path)
+        cassette = cls(path, ascii=ascii)
         place = Path(path)
         for file, prefix in _files(place):
             cassette._records += read(read_whole(file, LIMIT_BYTES), str(file), prefix)
@@ -51,13 +64,14 @@ class Cassette:
         return cassette
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, ascii: bool = False) -> Self:
         """The same, or an empty cassette to be written there when nothing is.
 
         Raises:
             CassetteError: what is there cannot be read.
         """
-        return cls.load(path) if Path(path).exists() else cls(path)
+        begin = cls.load if Path(path).exists() else cls
+        return begin(path, ascii=ascii)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
         """Write all records now, here or elsewhere: JSON when the path ends in .json, else YAML.
@@ -66,19 +80,23 @@ class Cassette:
             CassetteError: the file cannot be written, or somebody else has changed it.
         """
         if path is not None and Path(path) != self.path:
-            Cassette(path, self._all()).save()
+            Cassette(path, self._all(), ascii=self.ascii).save()
             return
         with self._writing:
-            self._write()
+            records = self._all()
+            self._file_to_write().save(records)
+            self._written = len(records)
 
     async def begin(self, interception: Interception) -> None:
         """Keep the start of an interception in memory."""
         self.end(interception)
 
     def add(self, record: Record) -> None:
-        """Take a finished exchange; `flush` writes it."""
+        """Take a finished exchange. It is in the file soon, and surely after `flush`."""
         with self._lock:
             self._records.append(record)
+        if self._writer is not None:
+            self._writer.wake()
 
     def end(self, interception: Interception) -> None:
         """Keep the interception as it ended, in memory."""
@@ -86,17 +104,20 @@ class Cassette:
             self._interceptions[interception.id] = interception
 
     def flush(self) -> None:
-        """Write the file if records were added.
+        """Return when all that was added is on disk.
 
         Raises:
-            CassetteError: as for `save`.
+            CassetteError: it cannot be written, or some of it went into another file, which the message names:
+                what this file cannot hold, or all, where somebody else wrote the file meanwhile.
         """
-        with self._writing:
-            if self._written < len(self._records):
-                self._write()
+        self._write()
+        if self._file is not None:
+            self._file.complain()
 
     def close(self) -> None:
-        """Flush."""
+        """Flush and end the thread that writes."""
+        if self._writer is not None:
+            self._writer.finish()
         self.flush()
 
     def interceptions(self, **filters: object) -> list[Interception]:
@@ -134,32 +155,24 @@ class Cassette:
         with self._lock:
             return list(self._records)
 
-    def _write(self) -> None:
-        if self.path is None:
-            raise CassetteError("this cassette has no file: name one, save('session.yaml')")
-        if self.path.is_dir():
-            raise CassetteError(f"{str(self.path)!r} is a folder: name a file to save into")
-        records = self._all()
-        if self.path.suffix == ".json":
-            text = dump_json(records)
-        else:
-            self._entries += [entry(record) for record in records[len(self._entries) :]]
-            text = join(self._entries)
-        data = text.encode()
-        if len(data) > LIMIT_BYTES:
-            raise CassetteError(
-                f"{str(self.path)!r} would be larger than the {LIMIT_BYTES >> 20} MiB that are read"
-                " back: record into more files"
-            )
-        self._seen = replace_whole(self.path, data, self._check)
-        self._written = len(records)
+    def _write_soon(self) -> None:
+        """What the thread does; `flush` tries again what fails, and raises."""
+        try:
+            self._write()
+        except CassetteError as error:
+            _log.warning("%s", error)
 
-    def _check(self) -> None:
-        if self.path is not None and mark_of(self.path) != self._seen:
-            raise CassetteError(
-                f"{str(self.path)!r} was changed by somebody else while it was recorded: give each"
-                " process its own file, or record again"
-            )
+    def _write(self) -> None:
+        with self._writing:
+            records = self._all()
+            if self._written < len(records):
+                self._file_to_write().write(records)
+                self._written = len(records)
+
+    def _file_to_write(self) -> CassetteFile:
+        if self._file is None:
+            raise CassetteError("this cassette has no file: name one, save('session.yaml')")
+        return self._file
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:
@@ -169,7 +182,9 @@ def _files(path: Path) -> list[tuple[Path, str]]:
             raise CassetteError(f"there is no cassette at {str(path)!r}")
         return [(path, path.name)]
     files = sorted(
-        file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file()
+        file
+        for file in path.rglob("*")
+        if file.name.endswith(SUFFIXES) and file.is_file() and not is_aside(file)
     )
     if not files:
         raise CassetteError(

@@ -2,15 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from http.client import responses as phrases
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 import yaml
 
 from llmbridge.errors import CassetteError
-from llmbridge.exchange.call import Headers
+from llmbridge.exchange.blobs import shrink
+from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.routing import classify
 from llmbridge.stores.cassette_read import VERSION, Answer, Key, with_length
@@ -32,12 +37,14 @@ _TRAILING_BLANK = re.compile(r"[ \t]$", re.MULTILINE)
 _LINE_BEGIN = re.compile(r"^(?=[^\n])", re.MULTILINE)
 _CONTROL = re.compile(r"[\r\n\0]")
 _WIDTH = 1 << 30
-_PLACEHOLDER = "llmbridge-body-{}"
+# They stand for the bodies until these are written in.
+_ASKED = "llmbridge-body-asked"
+_ANSWERED = "llmbridge-body-answered"
 
 
 def dump(records: Iterable[Record]) -> str:
     """A cassette as YAML; bodies are literal blocks wherever that keeps every byte."""
-    return join(entry(record) for record in records)
+    return _YAML.join(_YAML.entry(record) for record in records)
 
 
 def dump_json(records: Iterable[Record]) -> str:
@@ -46,33 +53,70 @@ def dump_json(records: Iterable[Record]) -> str:
     Raises:
         CassetteError: a body is not text, which JSON cannot hold.
     """
-    interactions = [_interaction(record) for record in records]
-    tree = {"interactions": interactions, "version": VERSION}
-    try:
-        return json.dumps(tree, indent=4, sort_keys=True) + "\n"
-    except TypeError:
-        raise CassetteError(
-            "a body is not text, which JSON cannot hold: save as .yaml instead"
-        ) from None
+    return _JSON.join(_JSON.entry(record) for record in records)
 
 
-def join(entries: Iterable[str]) -> str:
-    """A cassette of these entries."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a cassette is spelled: each interaction by itself, then the file.
+
+    Raises:
+        CassetteError: by `entry`, where this form cannot hold a record.
+    """
+
+    entry: Callable[[Record], str]
+    join: Callable[[Iterable[str]], str]
+
+
+def form_of(path: Path, *, ascii: bool = False) -> Form:
+    """JSON when the path ends in .json, which is ASCII always, else YAML."""
+    if path.suffix == ".json":
+        return _JSON
+    return _ASCII_YAML if ascii else _YAML
+
+
+def plain_yaml() -> Form:
+    """The form that holds any body."""
+    return _YAML
+
+
+def _join(entries: Iterable[str]) -> str:
     text = "".join(entries)
     return f"interactions:{chr(10) + text if text else ' []' + chr(10)}version: {VERSION}\n"
 
 
-def entry(record: Record) -> str:
+def _entry(record: Record, ascii: bool = False) -> str:
     """One interaction as YAML, checked to hold what it should."""
     tree = [_interaction(record)]
-    for text in (_literal_yaml(tree[0]), _yaml(tree)):
+    for text in (_literal_yaml(tree[0], ascii), _yaml(tree, not ascii)):
         if safe_load(text.encode(), "a record") == tree:
             return text
     return _yaml(tree, allow_unicode=False)
 
 
+def _join_json(entries: Iterable[str]) -> str:
+    text = ",\n".join(entries)
+    interactions = f"[\n{text}\n    ]" if text else "[]"
+    return f'{{\n    "interactions": {interactions},\n    "version": {VERSION}\n}}\n'
+
+
+def _entry_json(record: Record) -> str:
+    try:
+        text = json.dumps(_interaction(record), indent=4, sort_keys=True)
+    except TypeError:
+        raise CassetteError(
+            "a body is not text, which JSON cannot hold: save as .yaml instead"
+        ) from None
+    return indent(text, " " * 8)
+
+
+_YAML = Form(_entry, _join)
+_ASCII_YAML = Form(partial(_entry, ascii=True), _join)
+_JSON = Form(_entry_json, _join_json)
+
+
 def _interaction(record: Record) -> dict[str, Any]:
-    request = record.request
+    request = record.request and _shrunk(record.request)
     answer = Answer(record.status, record.headers, record.body)
     if "content-encoding" in record.headers:
         body = decoded(answer.body, record.headers["content-encoding"], "a record's body")
@@ -92,6 +136,14 @@ def _interaction(record: Record) -> dict[str, Any]:
             "llmbridge": msgspec.to_builtins(_key(record, answer)),
         },
     }
+
+
+def _shrunk(request: Request) -> Request:
+    """The request with its large blobs named by length and hash."""
+    body = shrink(request.body)
+    if body is request.body:
+        return request
+    return replace(request, body=body, headers=with_length(request.headers, len(body)))
 
 
 def _key(record: Record, answer: Answer) -> Key:
@@ -137,44 +189,45 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _literal_yaml(interaction: Mapping[str, Any]) -> str:
+def _literal_yaml(interaction: Mapping[str, Any], ascii: bool) -> str:
     """The interaction as YAML with its bodies as literal blocks, where they allow it."""
     # libyaml would escape any body with an emoji in it, so the blocks are written here.
     request, response = interaction["request"], interaction["response"]
     asked, answered = request["body"], response["body"]["string"]
-    stand_ins = [_PLACEHOLDER.format(name) for name in ("asked", "answered")]
+    stand_ins = [
+        name if _is_literal(body, ascii) else body
+        for body, name in ((asked, _ASKED), (answered, _ANSWERED))
+    ]
     text = _yaml(
         [
             {
-                "request": {**request, "body": _stand_in(asked, stand_ins[0])},
-                "response": {**response, "body": {"string": _stand_in(answered, stand_ins[1])}},
+                "request": {**request, "body": stand_ins[0]},
+                "response": {**response, "body": {"string": stand_ins[1]}},
             }
-        ]
+        ],
+        not ascii,
     )
-    for stand_in, body, indent in zip(stand_ins, (asked, answered), (6, 8), strict=True):
-        if _is_literal(body):
-            text = text.replace(f": {stand_in}\n", f": {_block(body, indent)}\n", 1)
+    for body, name, width in ((asked, _ASKED, 6), (answered, _ANSWERED, 8)):
+        if _is_literal(body, ascii):
+            text = text.replace(f": {name}\n", f": {_block(body, width)}\n", 1)
     return text
 
 
-def _stand_in(body: str | bytes, name: str) -> str | bytes:
-    return name if _is_literal(body) else body
-
-
-def _is_literal(body: str | bytes) -> bool:
+def _is_literal(body: str | bytes, ascii: bool) -> TypeGuard[str]:
     return (
         isinstance(body, str)
+        and (body.isascii() or not ascii)
         and _LITERAL.fullmatch(body) is not None
         and not _TRAILING_BLANK.search(body)
         and not body.isspace()
     )
 
 
-def _block(body: str, indent: int) -> str:
+def _block(body: str, width: int) -> str:
     """The literal block that reads as this text, without the last line end."""
     hint = "2" if body[0] in " \t\n" else ""
     keep = "+" if body.endswith("\n\n") else "" if body.endswith("\n") else "-"
-    lines = _LINE_BEGIN.sub(" " * indent, body)
+    lines = _LINE_BEGIN.sub(" " * width, body)
     return f"|{hint}{keep}\n{lines.removesuffix(chr(10))}"
 
 

@@ -3,14 +3,19 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 from llmbridge.errors import CassetteError
 
 Mark = tuple[int, int, int]
 """Tells one state of a file from another."""
+
+_PATIENCE_S = 10.0
+_NAME_BYTES = 60
+"""So much of a name goes into that of the temporary file: a name may be as long as the system allows."""
 
 
 def mark_of(path: Path) -> Mark | None:
@@ -35,8 +40,10 @@ def read_whole(path: Path, limit_bytes: int) -> bytes:
         raise CassetteError(f"{str(path)!r} cannot be read: {error.strerror}") from error
 
 
-def replace_whole(path: Path, data: bytes, check: Callable[[], None]) -> Mark | None:
-    """Put the bytes there, readable by the owner alone; `check` is called when nobody else can come between.
+def replace_whole(path: Path, data: bytes, seen: Mark | None) -> Mark | None:
+    """Put the bytes there, readable by the owner alone, and tell the new state.
+
+    None, and nothing put there, when the file is there in another state than the one `seen`.
 
     Raises:
         CassetteError: it cannot be written.
@@ -46,7 +53,7 @@ def replace_whole(path: Path, data: bytes, check: Callable[[], None]) -> Mark | 
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+            dir=path.parent, prefix=f".{path.name[:_NAME_BYTES]}.", suffix=".tmp"
         )
         try:
             with os.fdopen(handle, "wb") as file:
@@ -54,7 +61,8 @@ def replace_whole(path: Path, data: bytes, check: Callable[[], None]) -> Mark | 
                 file.flush()
                 os.fsync(file.fileno())
             with _locked(path.parent):
-                check()
+                if mark_of(path) not in (None, seen):
+                    return None
                 os.replace(temporary, path)
                 return mark_of(path)
         finally:
@@ -68,7 +76,21 @@ if sys.platform == "win32":
 
     @contextmanager
     def _locked(folder: Path) -> Generator[None]:
-        yield
+        """Alone among those who replace files in this folder: the lock file goes when its handle does, also in a crash."""
+        handle = _alone(folder / ".llmbridge.lock", monotonic() + _PATIENCE_S)
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def _alone(path: Path, until: float) -> int:
+        while True:
+            try:
+                return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_TEMPORARY)
+            except (FileExistsError, PermissionError):
+                if monotonic() > until:
+                    raise
+                sleep(0.001)
 
 else:
     import fcntl

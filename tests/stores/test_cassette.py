@@ -1,8 +1,12 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
-from threading import Barrier, Thread
+from pathlib import Path
+from threading import Barrier, Event, Thread, active_count
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -20,6 +24,19 @@ def test_saves_and_loads(tmp_path):
 
     assert list(Cassette.load(path)) == [STREAMED]
     assert list(Cassette.load(str(path))) == [STREAMED]
+
+
+def test_ascii_where_it_is_asked_for(tmp_path):
+    path = tmp_path / "session.yaml"
+    record = replace(STREAMED, chunks=((0.5, "é🙂".encode()),))
+
+    Cassette(path, [record], ascii=True).save()
+    again = Cassette.open(path, ascii=True)
+    again.add(record)
+    again.close()
+
+    assert path.read_bytes().isascii()
+    assert [each.body for each in Cassette.load(path)] == [record.body, record.body]
 
 
 def test_json_where_the_name_says_so(tmp_path):
@@ -54,14 +71,13 @@ def test_a_folder_is_all_its_files_in_order(tmp_path):
 def test_saves_elsewhere_without_touching_its_own_file(tmp_path):
     own, other = tmp_path / "own.yaml", tmp_path / "other.json"
     Cassette(own, [STREAMED]).save()
-    before = own.read_bytes()
+    before, inode = own.read_bytes(), own.stat().st_ino
 
-    cassette = Cassette.load(own)
-    cassette.add(STREAMED)
-    cassette.save(other)
+    Cassette.load(own).save(other)
 
     assert own.read_bytes() == before
-    assert len(Cassette.load(other)) == 2
+    assert own.stat().st_ino == inode
+    assert len(Cassette.load(other)) == 1
 
 
 @pytest.mark.parametrize("begin", ["folder", "nowhere"])
@@ -137,18 +153,58 @@ def test_flush_without_anything_new_touches_nothing(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["session.yaml"]
 
 
-def test_a_file_that_somebody_else_changed_is_not_overwritten(tmp_path):
-    path = tmp_path / "session.yaml"
+def test_a_file_that_somebody_else_changed_stays_and_what_was_recorded_is_kept_beside_it(tmp_path):
+    path, aside = tmp_path / "session.yaml", tmp_path / f"session.{os.getpid()}.yaml"
     first, second = Cassette.open(path), Cassette.open(path)
-    first.add(STREAMED)
-    second.add(replace(STREAMED, status=500))
+    other = replace(STREAMED, status=500)
 
+    first.add(STREAMED)
     first.flush()
-    with pytest.raises(CassetteError, match=r"session\.yaml.*changed by somebody else"):
+    second.add(other)
+    with pytest.raises(CassetteError, match=rf"session\.yaml.*somebody else.*{aside.name}"):
         second.flush()
+    second.add(other)
+    with pytest.raises(CassetteError, match=aside.name):
+        second.close()
 
     assert list(Cassette.load(path)) == [STREAMED]
-    assert [each.name for each in tmp_path.iterdir()] == ["session.yaml"]
+    assert [record.status for record in Cassette.load(aside)] == [500, 500]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [aside.name, path.name]
+
+
+def test_what_is_kept_aside_is_no_part_of_the_folder(tmp_path):
+    for name in ("a.yaml", "a.4242.yaml", "a.4242-2.yaml", "b.4242.yaml"):
+        Cassette(tmp_path / name, [STREAMED]).save()
+
+    assert [record.interception_id for record in Cassette.load(tmp_path)] == [
+        "a.yaml#0",
+        "b.4242.yaml#0",
+    ]
+
+
+def test_nothing_is_kept_over_a_file_that_is_there(tmp_path):
+    path, aside = tmp_path / "session.yaml", tmp_path / f"session.{os.getpid()}.yaml"
+    aside.write_text("precious")
+    cassettes = [Cassette(path, [STREAMED]) for _ in range(3)]
+    cassettes[0].save()
+
+    for cassette, name in zip(cassettes[1:], ("-2.yaml", "-3.yaml"), strict=True):
+        with pytest.raises(CassetteError, match=name):
+            cassette.flush()
+
+    assert aside.read_text() == "precious"
+
+
+def test_a_file_that_was_deleted_meanwhile_is_written_anew(tmp_path):
+    path = tmp_path / "session.yaml"
+    Cassette(path, [STREAMED]).save()
+    cassette = Cassette.load(path)
+    cassette.add(STREAMED)
+
+    path.unlink()
+    cassette.close()
+
+    assert len(Cassette.load(path)) == 2
 
 
 def test_of_many_that_record_the_same_name_one_wins_whole(tmp_path):
@@ -169,25 +225,27 @@ def test_of_many_that_record_the_same_name_one_wins_whole(tmp_path):
     for thread in threads:
         thread.join()
 
-    written = list(Cassette.load(path))
+    files = [list(Cassette.load(file)) for file in tmp_path.iterdir()]
     assert len(refused) == 7
-    assert len({record.status for record in written}) == 1
-    assert len(written) == 50
+    assert {len(records) for records in files} == {50}
+    assert {tuple({record.status for record in records}) for records in files} == {
+        (200 + i,) for i in range(8)
+    }
 
 
 def test_a_failed_write_leaves_the_old_file_and_can_be_repeated(tmp_path, monkeypatch):
     path = tmp_path / "session.yaml"
     Cassette(path, [STREAMED]).save()
-    cassette = Cassette.load(path)
-    cassette.add(STREAMED)
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
+        cassette = Cassette.load(path)
+        cassette.add(STREAMED)
         with pytest.raises(CassetteError, match=r"session\.yaml.*cannot be written: No space left"):
-            cassette.flush()
+            cassette.close()
     after_failing = list(Cassette.load(path))
     cassette.flush()
 
@@ -199,14 +257,28 @@ def test_a_failed_write_leaves_the_old_file_and_can_be_repeated(tmp_path, monkey
 def test_never_writes_more_than_it_would_read(tmp_path, monkeypatch):
     path = tmp_path / "session.yaml"
     Cassette(path, [STREAMED]).save()
-    monkeypatch.setattr("llmbridge.stores.cassette.LIMIT_BYTES", 1000)
+    size = path.stat().st_size
+    monkeypatch.setattr("llmbridge.stores.cassette_file.LIMIT_BYTES", size + 10)
     cassette = Cassette.load(path)
     cassette.add(STREAMED)
 
-    with pytest.raises(CassetteError, match=r"session\.yaml.*record into more files"):
-        cassette.flush()
+    with pytest.raises(CassetteError, match=r"session\.yaml.*record into more files.*\.\d+\.yaml"):
+        cassette.close()
 
     assert list(Cassette.load(path)) == [STREAMED]
+
+
+def test_a_record_that_cannot_be_written_does_not_stop_the_others(tmp_path):
+    path, aside = tmp_path / "x.json", tmp_path / f"x.{os.getpid()}.yaml"
+    binary = replace(STREAMED, chunks=((0.1, b"\xff"),))
+    cassette = Cassette(path, [STREAMED, binary, STREAMED])
+
+    with pytest.raises(CassetteError, match=rf"x\.json.*lacks.*as \.yaml.*{aside.name}"):
+        cassette.flush()
+    cassette.close()
+
+    assert [record.body for record in Cassette.load(path)] == [STREAMED.body, STREAMED.body]
+    assert [record.body for record in Cassette.load(aside)] == [b"\xff"]
 
 
 def test_adding_while_another_thread_writes(tmp_path):
@@ -225,6 +297,120 @@ def test_adding_while_another_thread_writes(tmp_path):
         thread.join()
 
     assert len(Cassette.load(path)) == 160
+
+
+def writer_of(cassette: Cassette) -> Thread | None:
+    name = f"llmbridge writes {cassette.path}"
+    return next((thread for thread in enumerate_threads() if thread.name == name), None)
+
+
+def test_what_is_added_is_on_disk_soon_without_asking(tmp_path):
+    path = tmp_path / "session.yaml"
+    cassette = Cassette(path)
+
+    for count in (1, 2):
+        cassette.add(STREAMED)
+        writer = writer_of(cassette)
+        assert writer is not None
+        writer.join()
+        assert len(Cassette.load(path)) == count
+    assert writer_of(cassette) is None
+
+
+def test_adding_never_waits_and_many_are_written_at_once(tmp_path, monkeypatch):
+    reached, released, synced = Event(), Event(), list[int]()
+
+    def slow(handle: int) -> None:
+        synced.append(handle)
+        reached.set()
+        released.wait()
+
+    monkeypatch.setattr(os, "fsync", slow)
+    cassette = Cassette(tmp_path / "session.yaml")
+    cassette.add(STREAMED)
+    reached.wait()
+
+    for _ in range(100):
+        cassette.add(STREAMED)
+    released.set()
+    cassette.close()
+
+    assert len(Cassette.load(tmp_path / "session.yaml")) == 101
+    assert len(synced) <= 4
+    assert writer_of(cassette) is None
+
+
+def test_leaves_no_thread_no_handle_and_no_other_file(tmp_path):
+    handles = Path("/proc/self/fd")
+    if not handles.is_dir():
+        pytest.skip("needs /proc")
+    before = len(list(handles.iterdir())), active_count()
+
+    for number in range(20):
+        cassette = Cassette(tmp_path / f"{number}.yaml")
+        cassette.add(STREAMED)
+        cassette.close()
+
+    assert (len(list(handles.iterdir())), active_count()) == before
+    assert len(list(tmp_path.iterdir())) == 20
+
+
+RECORDING = """
+import sys
+from pathlib import Path
+from llmbridge.stores.cassette import Cassette
+
+sample = next(iter(Cassette.load(sys.argv[1])))
+cassette = Cassette.open(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    cassette.add(sample)
+if "close" in sys.argv:
+    cassette.close()
+"""
+
+
+def recording(sample: Path, path: Path, *how: str) -> subprocess.Popen[str]:
+    """A process that is ready to record 20 times, and begins when told."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORDING, str(sample), str(path), *how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_of_two_processes_that_record_the_same_name_none_loses_anything(tmp_path):
+    sample, folder = tmp_path / "sample.yaml", tmp_path / "cassettes"
+    Cassette(sample, [STREAMED]).save()
+    processes = [recording(sample, folder / "session.yaml", "close") for _ in range(4)]
+
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate()[1] for process in processes]
+
+    assert sorted(process.returncode for process in processes) == [0, 1, 1, 1]
+    assert sum("CassetteError" in each and "somebody else" in each for each in said) == 3
+    assert {len(Cassette.load(file)) for file in folder.iterdir()} == {20}
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_a_process_that_ends_without_closing_loses_nothing(tmp_path):
+    sample, path = tmp_path / "sample.yaml", tmp_path / "session.yaml"
+    Cassette(sample, [STREAMED]).save()
+    process = recording(sample, path)
+
+    _, said = process.communicate("\n")
+
+    assert (process.returncode, said) == (0, "")
+    assert len(Cassette.load(path)) == 20
 
 
 async def test_keeps_interceptions_in_memory(tmp_path):
