@@ -65,18 +65,21 @@ def _entries(source: Source) -> Iterator[Entry]:
 
 
 def _each(source: object) -> Iterator[Record]:
-    if not isinstance(source, Iterable):
+    if not _is_iterable(source):
         raise ConfigurationError(
             f"{source!r} is no source of frames: give a store, records, or the path of a cassette"
         )
-    items: Iterable[object] = source
-    for item in items:
+    for item in source:
         if isinstance(item, str | PathLike):
             yield from _recorded(fspath(item))
         elif isinstance(item, Record):
             yield item
         else:
             raise ConfigurationError(f"{item!r} is neither a record nor the path of a cassette")
+
+
+def _is_iterable(source: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(source, Iterable)
 
 
 def _is_store(source: object) -> TypeGuard[Store]:
