@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from llmbridge.errors import BridgeError, StreamTruncated
+from llmbridge.errors import BridgeError, StreamTruncated, UpstreamLimit
 from llmbridge.exchange.call import Call, Handler, Reply
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.wire.dialect import Dialect, Verdict
@@ -16,6 +16,9 @@ from llmbridge.wire.sse import SSE, Framer, encode_sse
 
 GRACE_S = 0.1
 """How long a finished stream may take to close, or to add the `[DONE]` that some hosts send out of place."""
+
+EVENT_LIMIT_BYTES = 16 * 1024 * 1024
+"""An event larger than this is none: the largest carry an image."""
 
 _MAY_FOLLOW = re.compile(rb"(?:\s|:[^\r\n]*[\r\n]|data: ?\[DONE\])*")
 
@@ -71,6 +74,9 @@ class _Watch:
                 continue
             end = self._framer.feed(chunk)
             if end is None:
+                if self._framer.open_bytes > EVENT_LIMIT_BYTES:
+                    await source.aclose("bridge_limit")
+                    raise UpstreamLimit(f"an event is larger than {EVENT_LIMIT_BYTES:,} bytes")
                 yield chunk
                 continue
             rest = chunk[end:]

@@ -126,6 +126,11 @@ class Framer:
         return self._late or (not self.terminated and self._says_end(self._blocks.rest()))
 
     @property
+    def open_bytes(self) -> int:
+        """How long the event is so far that has not ended."""
+        return len(self._blocks.open)
+
+    @property
     def at_border(self) -> bool:
         """True where another event could be written: since the last one came only blank lines and whole comments."""
         rest = self._blocks.open

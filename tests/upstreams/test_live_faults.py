@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -668,6 +669,59 @@ async def test_an_answer_over_the_limit_is_cut(wire: Wire) -> None:
     assert heard == Heard(200, sent + last)
     assert ends(bridge) == [(200, "bridge_limit")]
     assert bridge.records[0].end == "bridge_limit"
+
+
+@both
+async def test_a_line_without_end_is_cut(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmbridge.exchange.framing.EVENT_LIMIT_BYTES", 50_000)
+    left = asyncio.Event()
+
+    async def goes_on(peer: Peer) -> None:
+        await peer.send(chunked_head(), chunk(started(wire)))
+        with suppress(ConnectionError):
+            while True:
+                await peer.send(chunk(b"data: " + b"x" * 9_994))
+        left.set()
+
+    async with Provider(goes_on) as provider:
+        bridge = bridge_to(provider.url)
+        async with client_of(bridge) as client:
+            heard = await hear(client, wire)
+            with anyio.fail_after(1):
+                await left.wait()
+
+    assert (heard.status, heard.failure) == (200, "RemoteProtocolError")
+    assert len(heard.body) <= len(started(wire)) + 50_000
+    assert ends(bridge) == [(200, "bridge_limit")]
+
+
+async def test_a_reader_that_stops_holds_the_provider() -> None:
+    sent = 0
+    held = asyncio.Event()
+
+    async def floods(peer: Peer) -> None:
+        nonlocal sent
+        await peer.send(chunked_head(), chunk(started(OPENAI)))
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.1):
+                    await peer.send(chunk(b": " + b"x" * 65_534 + b"\n\n"))
+                sent += 65_536
+        held.set()
+
+    async with Provider(floods) as provider:
+        bridge = bridge_to(provider.url)
+        async with (
+            client_of(bridge) as client,
+            client.stream("POST", OPENAI.path, content=OPENAI.request()) as response,
+        ):
+            pieces = response.aiter_raw()
+            await anext(pieces)
+            await held.wait()
+
+    # What the operating system's own buffers take is beside the point, and a few MiB.
+    assert sent < 16 * 2**20
+    assert sum(len(piece) for _, piece in bridge.records[0].chunks) < 2**20
 
 
 HEADS = {
