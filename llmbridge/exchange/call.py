@@ -102,7 +102,10 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes."""
+    """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes.
+
+    `faults` collects what is injected on the way; `replace` hands on the same list.
+    """
 
     id: str
     request: Request
@@ -112,6 +115,7 @@ class Call:
     model: str = ""
     streaming: bool = False
     received: Received | None = None
+    faults: list[str] = field(default_factory=list[str], compare=False)
 
     def __repr__(self) -> str:
         what = f"{self.provider.name} {self.dialect.name} {self.model!r}"

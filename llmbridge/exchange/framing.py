@@ -1,6 +1,7 @@
 """Where a stream ends: nothing after its terminal event, and no cut stream passes for a whole one.
 
-Innermost interceptor, so that the recorder keeps what the upstream sent and learns how that ended.
+Close to the upstream, so that the recorder keeps what came and learns how that ended. Where the source knows its end
+already (an injected fault), and where it is a recording, the client sees just that: nothing is added.
 """
 
 import re
@@ -28,7 +29,7 @@ async def frame(call: Call, forward: Handler) -> Reply:
     reply = await forward(call)
     if reply.status >= 400 or _is_block(call, reply):
         return reply
-    watch = _Watch(call.dialect)
+    watch = _Watch(call.dialect, reply)
     watch.framed = reply.through(watch.chunks)
     if not reply.replayed:
         watch.framed.farewell = watch.farewell
@@ -45,8 +46,9 @@ class _Watch:
 
     framed: Reply
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, source: Reply) -> None:
         self._dialect = dialect
+        self._source = source
         self._verdict: Verdict | None = None
         self._framer = Framer(self._is_last, dialect.markers)
         self._is_stream = False
@@ -58,7 +60,9 @@ class _Watch:
 
     def farewell(self, error: BridgeError) -> bytes:
         """The error event that may end the stream here; nothing inside an event or a block."""
-        if not self._is_stream or not self._framer.at_border or self._framer.terminated:
+        if self._source.settled or not self._is_stream:
+            return b""
+        if not self._framer.at_border or self._framer.terminated:
             return b""
         return encode_sse(self._dialect.encode_error_event(error))
 
@@ -100,9 +104,9 @@ class _Watch:
             if self._verdict == "finished" and self._framer.at_border:
                 return
             cut = StreamTruncated("the provider's stream stopped before its last event")
-            if not source.replayed:
+            if not source.replayed and not source.settled:
                 raise cut
-            self.framed.settled, self.framed.error = cut.end, cut
+            self.framed.settled, self.framed.error = cut.end, source.error or cut
 
 
 async def _after(source: Reply, late: bytes) -> AsyncIterator[bytes]:

@@ -69,9 +69,9 @@ class Intake:
         except BaseException as reason:
             # Frontends cancel with the end that it is.
             shutdown = "bridge_shutdown" in reason.args
-            self._close(opened, "bridge_shutdown" if shutdown else "client_gone", None)
+            self._close(opened, call, "bridge_shutdown" if shutdown else "client_gone", None)
             raise
-        answer = reply.through(_last_words, lambda ended: self._end(opened, ended))
+        answer = reply.through(_last_words, lambda ended: self._end(opened, call, ended))
         answer.headers = passed_on(reply.headers)
         return answer
 
@@ -121,12 +121,15 @@ class Intake:
             _logger.exception("the store refused the start of call %s", opened.id)
             raise StoreUnavailable("the call could not be recorded, so it was not made") from error
 
-    def _end(self, opened: Interception, reply: Reply) -> None:
-        self._close(opened, reply.end or "interrupted", reply)
+    def _end(self, opened: Interception, call: Call | BridgeError, reply: Reply) -> None:
+        self._close(opened, call, reply.end or "interrupted", reply)
 
-    def _close(self, opened: Interception, end: End, reply: Reply | None) -> None:
+    def _close(
+        self, opened: Interception, call: Call | BridgeError, end: End, reply: Reply | None
+    ) -> None:
         known = self.inflight.pop(opened.id, opened)
         error = reply.error if reply else None
+        faults = call.faults if isinstance(call, Call) else ()
         self._store.end(
             replace(
                 known,
@@ -136,6 +139,7 @@ class Intake:
                 error_type=error.kind if error else None,
                 error=self._redactor.text(error.message) if error else None,
                 replayed=reply.replayed if reply else False,
+                fault="; ".join(faults) or None,
             )
         )
 

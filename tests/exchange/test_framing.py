@@ -180,3 +180,30 @@ async def test_every_fixture_passes_whole_byte_by_byte(dialect: str, body: bytes
     got, _ = await taken(Upstream(*pieces, replayed=True), dialect)
 
     assert b"".join(got) == body
+
+
+async def test_an_end_that_the_source_settled_is_shown_as_it_is() -> None:
+    upstream = Upstream(TEXT)
+    told = StreamTruncated("cut on purpose")
+
+    async def cut(call: Call) -> Reply:
+        reply = await upstream(call)
+        reply.settled, reply.error = "truncated", told
+        return reply
+
+    reply = await frame(call(), cut)
+    pieces = [chunk async for chunk in reply]
+
+    assert (pieces, reply.end, reply.error) == ([TEXT], "truncated", told)
+
+
+async def test_no_farewell_follows_an_end_that_the_source_settled() -> None:
+    upstream = Upstream(TEXT, then="break")
+
+    reply = await frame(call(), upstream)
+    before = [await anext(reply), reply.farewell(StreamTruncated("x"))]
+    assert upstream.reply is not None
+    upstream.reply.settled = "truncated"
+
+    assert (len(before[1]) > 0, reply.farewell(StreamTruncated("x"))) == (True, b"")
+    await reply.aclose()

@@ -264,3 +264,30 @@ async def test_a_call_cancelled_before_its_head_is_recorded_with_the_reason(end:
         task.cancel(end)
 
     assert [kept.end for kept in subject.interceptions] == [end]
+
+
+async def test_what_was_injected_stands_in_the_interception() -> None:
+    async def two_faults(call: Call, forward: Handler) -> Reply:
+        call.faults.append("one")
+        reply = await forward(call)
+        call.faults.append("two")
+        return reply
+
+    subject = bridge(interceptors=[two_faults])
+
+    await taken(await subject.handle(post()))
+
+    assert subject.interceptions[0].fault == "one; two"
+
+
+async def test_a_fault_is_told_though_the_client_leaves_before_the_head() -> None:
+    async def leave(call: Call, forward: Handler) -> Reply:
+        call.faults.append("slow")
+        raise anyio.get_cancelled_exc_class()
+
+    subject = bridge(interceptors=[leave])
+
+    with pytest.raises(anyio.get_cancelled_exc_class()):
+        await subject.handle(post())
+
+    assert [(each.end, each.fault) for each in subject.interceptions] == [("client_gone", "slow")]
