@@ -123,7 +123,9 @@ def _run(code: Block, page: Path, names: dict[str, Any]) -> str:
 
 def _tested(name: str, lines: str) -> str:
     Path(name).write_text(lines, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", name]
+    # pytest-asyncio warns where its own settings are missing.
+    without = ["-p", "no:cacheprovider", "-p", "no:asyncio"]
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *without, name]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
