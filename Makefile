@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fmt docs bench clean
+.PHONY: help demo test check fmt docs bench compat clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,19 @@ docs: $(VENV)/.installed-docs  ## build docs/ into site/; a broken link fails
 
 bench: $(VENV)/.installed-dev  ## measure import time, relay and codecs
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# The oldest vcrpy that replays our files, and the newest; pytest-recording with each.
+COMPAT := .cache/compat
+compat: $(VENV)/.installed-dev $(COMPAT)-old/.installed $(COMPAT)-new/.installed  ## hold our files to vcrpy 6 and the newest, and to pytest-recording
+	$(BIN)/python -m tests.compat $(COMPAT)-old/bin/python $(COMPAT)-new/bin/python
+
+$(COMPAT)-old/.installed: VCRPY := vcrpy==6.0.2
+$(COMPAT)-new/.installed: VCRPY := vcrpy
+$(COMPAT)-%/.installed: Makefile | $(BIN)/python
+	@echo "Installing $(VCRPY) into $(@D) ..."
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$(VCRPY)" pytest-recording==0.14.1 httpx
+	@touch $@
 
 clean:  ## remove .venv and everything built
 	rm -rf $(VENV) .cache .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist site
