@@ -3,7 +3,7 @@
 What a command does is imported when it runs, so that help is quick.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,6 +46,54 @@ Examples:
   llmbridge cassette scrub --dry-run tests/cassettes
   llmbridge cassette scrub tests/cassettes
   llmbridge cassette scrub old/ --output clean/
+"""
+
+_SHOW = """
+Show what was asked and answered: requests in short, answers decoded, tokens, money and time.
+
+\b
+Examples:
+  llmbridge cassette show session.yaml
+  llmbridge cassette show session.yaml --interaction 2      all of it, events with their times
+  llmbridge cassette show --json cassettes/ | jq '.files[].interactions[].model'
+"""
+
+_CONVERT = """
+Bring recordings of any recorder into our form, secrets taken out; vcrpy reads it, too.
+
+Reads what vcrpy, pydantic-ai, cassetter, Ruby VCR, go-vcr and nock write, and bare event streams.
+Nothing is overwritten without --force. Times are never made up unless --ttft or --tps asks for it.
+
+\b
+Examples:
+  llmbridge cassette convert old/ --to cassettes/
+  llmbridge cassette convert stream.sse --ttft 0.4 --tps 50
+  llmbridge cassette convert cassettes/*.yaml --format json --to json/
+"""
+
+_DIFF = """
+Tell what differs between two recordings, place by place.
+
+Interactions belong together when a replay would take their requests for the same, whatever their
+order; of the rest, those that are most alike. Compared are requests and decoded answers, not ids or
+times; tokens, money and time are summed up at the end. Exit code 1 when anything differs.
+
+\b
+Examples:
+  llmbridge cassette diff monday.yaml tuesday.yaml
+  llmbridge cassette diff old/ new/ --json | jq '.pairs[].answer[].path'
+"""
+
+_STATS = """
+Count what recordings hold, per file and in all: interactions, streams, models, tokens, money, time.
+
+Times are the median and what 95 of 100 stay below. Under 'twice' are requests that were recorded
+before.
+
+\b
+Examples:
+  llmbridge cassette stats tests/cassettes
+  llmbridge cassette stats --json session.yaml | jq .total
 """
 
 Paths = Annotated[
@@ -98,3 +146,82 @@ def scrub(
     from llmbridge.cli.scrubbing import run_scrub
 
     raise typer.Exit(run_scrub(paths, output, dry_run, as_json))
+
+
+@app.command(help=_SHOW, short_help="Show what was asked and answered.")
+def show(
+    paths: Paths,
+    interaction: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Show the one of this number whole.",
+            show_default="all, in short",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was asked and answered."""
+    from llmbridge.cli.showing import run_show
+
+    raise typer.Exit(run_show(paths, interaction, as_json))
+
+
+@app.command(help=_CONVERT, short_help="Bring recordings of any recorder into our form.")
+def convert(
+    paths: Paths,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="The folder to write to.", show_default="beside each file"
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["yaml", "json"], typer.Option("--format", metavar="F", help="yaml or json.")
+    ] = "yaml",
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    ttft: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            min=0,
+            help="Where no times were recorded: seconds to the first piece.",
+            show_default="no times",
+        ),
+    ] = None,
+    tps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0.001,
+            help="Where no times were recorded: pieces a second, mostly a token each.",
+            show_default="no times",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring recordings into our form."""
+    from llmbridge.cli.converting import Timing, run_convert
+
+    raise typer.Exit(run_convert(paths, to, form, force, Timing(ttft, tps), as_json))
+
+
+@app.command(help=_DIFF, short_help="Tell what differs between two recordings.")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A file, a folder, or a glob.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="What to compare it with.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what differs."""
+    from llmbridge.cli.comparing import run_diff
+
+    raise typer.Exit(run_diff(a, b, as_json))
+
+
+@app.command(help=_STATS, short_help="Count what recordings hold.")
+def stats(paths: Paths, as_json: AsJson = False) -> None:
+    """Count what recordings hold."""
+    from llmbridge.cli.counting import run_stats
+
+    raise typer.Exit(run_stats(paths, as_json))

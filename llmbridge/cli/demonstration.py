@@ -9,7 +9,6 @@ import httpx2
 
 from llmbridge.bridge import Bridge
 from llmbridge.canon.events import Snapshot
-from llmbridge.canon.messages import AssistantMessage, Text, ToolResult
 from llmbridge.cli.drawing import (
     Progress,
     draw_interceptions,
@@ -17,8 +16,8 @@ from llmbridge.cli.drawing import (
     draw_live,
     draw_usage,
 )
-from llmbridge.cli.printable import one_line
 from llmbridge.cli.screen import console_for
+from llmbridge.cli.summary import prompt_of
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.codec import ReplyDecoder, Step
 from llmbridge.exchange.record import Record
@@ -54,7 +53,7 @@ def demonstrate(speed: float, *, live: bool) -> None:
         console.print(f"Recorded sessions, replayed {pace} by {server.url}: no key, no network.")
         for record in replay.store:
             console.print()
-            console.print(asked(record))
+            console.print(f"> {prompt_of(record)}")
             draw(console, watch(client, record))
         console.print()
         draw_interceptions(console, bridge.frames.interceptions())
@@ -62,17 +61,6 @@ def demonstrate(speed: float, *, live: bool) -> None:
         draw_usage(console, bridge.frames.token_usage())
     console.print()
     console.print(_NEXT, end="", soft_wrap=True)
-
-
-def asked(record: Record) -> str:
-    """What the request asks, on one line."""
-    ask = record.ask()
-    last = ask.context.messages[-1] if ask and ask.context.messages else None
-    if isinstance(last, AssistantMessage) or last is None:
-        return "> ..."
-    words = " ".join(part.text for part in last.content if isinstance(part, Text))
-    who = f"{last.name or 'tool'} returned: " if isinstance(last, ToolResult) else ""
-    return f"> {who}{one_line(words)}"
 
 
 def watch(client: httpx2.Client, record: Record) -> Iterator[Progress]:

@@ -6,6 +6,7 @@ What a cassette holds goes through `printable` and into `Text`, never into marku
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -74,7 +75,11 @@ def _drawn(columns: Mapping[str, bool], rows: Sequence[Sequence[str]], bold_last
 
 def say_json(value: Any) -> None:
     """One JSON document; ASCII, so that nothing in it can move a cursor."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    typer.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def say_error(text: str) -> None:

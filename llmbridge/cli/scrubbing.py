@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkstemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from llmbridge.cli.files import File, Outcome, errors_of, files_of, on_each
@@ -19,7 +19,7 @@ from llmbridge.exchange.record import Record
 from llmbridge.exchange.redact import Redactor
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.safe_load import LIMIT_BYTES, is_array, is_object, safe_load
-from llmbridge.stores.whole_file import Mark, mark_of, read_whole
+from llmbridge.stores.whole_file import Mark, mark_of, read_whole, replace_whole
 
 _OUR_KEY = re.compile(rb"^ *llmbridge:|\"llmbridge\" *:", re.MULTILINE)
 _SHORTEST = 6
@@ -114,22 +114,10 @@ def _found(records: Sequence[Record], redactor: Redactor) -> Scrubbed:
 
 
 def _write(path: Path, to: Path, data: bytes, seen: Mark | None) -> None:
-    """Put the bytes there whole or not at all, with the mode of the file they were made from."""
-    try:
-        to = to.resolve()
-        to.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = mkstemp(dir=to.parent, prefix=".scrub.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777)
-        if mark_of(path) != seen:
-            os.unlink(temporary)
-            raise CassetteError(f"{str(path)!r} was changed while it was mended: try again")
-        os.replace(temporary, to)
-    except OSError as error:
-        raise CassetteError(f"{str(to)!r} cannot be written: {error.strerror}") from error
+    mode = path.stat().st_mode & 0o777
+    if replace_whole(to, data, seen if to == path else mark_of(to)) is None:
+        raise CassetteError(f"{str(to)!r} was changed while it was mended: try again")
+    to.chmod(mode)
 
 
 def _mended(
