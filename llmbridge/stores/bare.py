@@ -63,11 +63,10 @@ def bare_block(tree: Any, data: bytes) -> Interaction | None:
 
 def dialect_of_answer(body: bytes) -> str:
     """The dialect that such a body is in; `opaque` for one that nobody decodes."""
-    if _EVENT_STREAM.match(body):
-        first = next((value for line in _DATA.findall(body) if (value := _loaded(line))), None)
-    else:
-        first = _loaded(body)
-    return _dialect_of(first) or OPAQUE
+    is_stream = _EVENT_STREAM.match(body) is not None
+    texts = (line[1] for line in _DATA.finditer(body)) if is_stream else iter([body])
+    events = map(_loaded, texts)
+    return next((name for event in events if (name := _dialect_of(event))), OPAQUE)
 
 
 def _dialect_of(value: Any) -> str | None:

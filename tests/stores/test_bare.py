@@ -48,6 +48,12 @@ def test_streams_are_told_however_they_begin(dialect, name):
     assert (record.body, record.dialect) == (path.read_bytes(), dialect)
 
 
+def test_the_dialect_of_a_stream_is_that_of_the_first_event_that_has_one():
+    text = ': hi\n\ndata: {"queue": 3}\n\ndata: {"type": "response.created"}\n\n'
+
+    assert only(text).dialect == "openai.responses"
+
+
 def lines_of(dialect: str) -> tuple[bytes, str]:
     """A fixture's stream, and the same as vercel keeps it."""
     stream = (FIXTURES / dialect / "text.sse").read_bytes()
