@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -161,9 +161,10 @@ class _Connection(ResponseHandler):
 
     _heard_at = 0.0
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
+    def resume_reading(self, *how: Any, **more: Any) -> None:
+        # Its parameters differ between versions of aiohttp.
         if self._reading_paused:
-            super().resume_reading(resume_parser)
+            super().resume_reading(*how, **more)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         content = self._payload
