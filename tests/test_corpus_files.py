@@ -2,18 +2,23 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from llmbridge.bridge import Bridge
 from llmbridge.exchange.blobs import shrink
+from llmbridge.exchange.call import Request
 from llmbridge.exchange.record import Record
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.cassette_read import with_length
 from llmbridge.stores.cassette_write import dump
+from llmbridge.upstreams.replay import Replay
 from tests.shared import SHARED, needs_shared
 from tests.stores.recordings import loads, timeless
 
@@ -73,6 +78,33 @@ def test_every_request_has_the_body_of_the_manifest(file: str, items: list[dict[
     assert [sha256(request.body) if request and request.body else None for request in asked] == [
         item["request_sha256"] for item in items
     ]
+
+
+@pytest.mark.parametrize(("file", "items"), [*cassettes()])
+def test_every_request_is_answered_with_the_body_of_the_manifest(
+    file: str, items: list[dict[str, Any]]
+) -> None:
+    records = list(Cassette.load(CORPUS / file))
+    asked = [item for item in items if records[item["index"]].request is not None]
+
+    with (
+        Bridge(Replay(CORPUS / file), environ={}) as bridge,
+        httpx2.Client(transport=bridge.transport()) as client,
+    ):
+        # All of the file, in its order: it may hold one request several times.
+        bodies = [answered(client, record.request) if record.request else b"" for record in records]
+
+    assert [sha256(bodies[item["index"]]) for item in asked] == [
+        item["body_sha256"] for item in asked
+    ]
+
+
+def answered(client: httpx2.Client, request: Request) -> bytes:
+    # Some have a placeholder for the host.
+    url = re.sub(r"^<\w+>", "https://api.openai.com/v1", request.url)
+    headers = request.headers.without("content-length", "transfer-encoding")
+    answer = client.request(request.method, url, headers=dict(headers), content=request.body)
+    return answer.content
 
 
 @pytest.mark.parametrize(("file", "items"), [*cassettes()])
