@@ -58,8 +58,11 @@ def files_of(paths: Iterable[str]) -> list[File]:
 def _files_at(text: str) -> list[File]:
     path = Path(text).expanduser()
     if path.is_dir():
-        below = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES)
-        files = [File(each, each.relative_to(path).as_posix()) for each in below if each.is_file()]
+        files = [
+            File(each, each.relative_to(path).as_posix())
+            for each in sorted(path.rglob("*"))
+            if each.name.endswith(SUFFIXES) and each.is_file()
+        ]
     elif path.exists() or not has_magic(text):
         files = [File(path, path.name)] if path.exists() else []
     else:

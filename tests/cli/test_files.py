@@ -9,7 +9,7 @@ from llmbridge.errors import CassetteError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    for name in ("a.yaml", "b.json", "notes.txt", "deep/c.yml", "deep/a.yaml"):
+    for name in ("a.yaml", "b.json", "notes.txt", "x.chunks.txt", "deep/c.yml", "deep/a.yaml"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name, "utf-8")
@@ -22,10 +22,13 @@ def folder(tmp_path, monkeypatch):
     [
         (["a.yaml"], ["a.yaml"]),
         (["notes.txt"], ["notes.txt"]),
-        (["."], ["a.yaml", "b.json", "deep/a.yaml", "deep/c.yml"]),
+        (["."], ["a.yaml", "b.json", "deep/a.yaml", "deep/c.yml", "x.chunks.txt"]),
         (["*.yaml"], ["a.yaml"]),
         (["**/*.y*ml"], ["a.yaml", "a.yaml", "c.yml"]),
-        (["a.yaml", "./a.yaml", "."], ["a.yaml", "b.json", "deep/a.yaml", "deep/c.yml"]),
+        (
+            ["a.yaml", "./a.yaml", "."],
+            ["a.yaml", "b.json", "deep/a.yaml", "deep/c.yml", "x.chunks.txt"],
+        ),
         (["d*"], ["a.yaml", "c.yml"]),
     ],
 )
@@ -57,8 +60,8 @@ def length(path: Path) -> int:
 def test_each_file_has_a_result_or_an_error(folder):
     outcomes = list(on_each(length, files_of(["."])))
 
-    assert [outcome.result for outcome in outcomes] == [6, 6, 11, None]
-    assert [outcome.error for outcome in outcomes] == [None, None, None, "bad"]
+    assert [outcome.result for outcome in outcomes] == [6, 6, 11, None, 12]
+    assert [outcome.error for outcome in outcomes] == [None, None, None, "bad", None]
 
 
 def test_much_work_is_done_in_other_processes(folder):
