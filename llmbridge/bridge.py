@@ -34,6 +34,7 @@ from llmbridge.frontends.portal import Portal
 from llmbridge.providers import PROVIDERS, Provider, dialect_named
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.upstreams.live import Live
+from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class Bridge:
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
         redactor = Redactor(_secrets(rows, os.environ if environ is None else environ))
+        equip: Callable[[Redactor, Callable[[], Handler]], None] | None
+        equip = getattr(self.upstream, "equip", None)
+        if equip is not None:
+            equip(redactor, Live)
         recorder = Recorder(self.store, redactor)
         handler = chain((*interceptors, recorder, self._not_itself, frame), self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
@@ -203,6 +208,30 @@ class Bridge:
         Raises:
             ConfigurationError: `model` names a provider or dialect that is not there.
         """
+        dialect, request = self._question(model, context, options)
+        reply = await self.handle(request)
+        reply.raise_loud()
+        return EventStream(dialect, reply)
+
+    def stream_sync(
+        self, model: Model, context: Context, options: JsonObject | None = None
+    ) -> Iterator[Event]:
+        """The same for code without an event loop."""
+        dialect, request = self._question(model, context, options)
+        portal = self._portal.open()
+        reply = portal.call(self.handle, request)
+        # Here, not on the portal's loop, which it would end.
+        reply.raise_loud()
+        events = EventStream(dialect, reply)
+        try:
+            while (event := portal.call(anext, events, None)) is not None:
+                yield event
+        finally:
+            portal.call(events.aclose)
+
+    def _question(
+        self, model: Model, context: Context, options: JsonObject | None
+    ) -> tuple[Dialect, Request]:
         provider = self._router.providers.get(model.provider)
         if provider is None:
             known = ", ".join(self._router.providers)
@@ -220,24 +249,13 @@ class Bridge:
             body,
             Caller("stream"),
         )
-        return EventStream(dialect, await self.handle(request))
-
-    def stream_sync(
-        self, model: Model, context: Context, options: JsonObject | None = None
-    ) -> Iterator[Event]:
-        """The same for code without an event loop."""
-        portal = self._portal.open()
-        events = portal.call(self.stream, model, context, options)
-        try:
-            while (event := portal.call(anext, events, None)) is not None:
-                yield event
-        finally:
-            portal.call(events.aclose)
+        return dialect, request
 
     # The end
 
     def flush(self) -> None:
-        """Return when everything so far is in the store."""
+        """Return when everything so far is in the store, and in the cassette of a replay that records."""
+        self._upstream_part("flush")
         self.store.flush()
 
     def close(self) -> None:
@@ -245,7 +263,10 @@ class Bridge:
         for server in tuple(self._servers):
             server.stop()
         self._portal.close(self._close_upstream)
-        self.store.close()
+        try:
+            self._upstream_part("settle")
+        finally:
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +319,12 @@ class Bridge:
         return ASGIApp(
             self.handle, self._encode_error, token=token, allowed_hosts=hosts, limits=limits
         )
+
+    def _upstream_part(self, name: str) -> None:
+        """Call what an upstream that keeps something has under this name."""
+        part: Callable[[], None] | None = getattr(self.upstream, name, None)
+        if part is not None:
+            part()
 
     async def _close_upstream(self) -> None:
         close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)

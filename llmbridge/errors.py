@@ -20,6 +20,8 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |-- StoreUnavailable        503, the start of the call could not be recorded
 |-- BridgeShutdown          503, the bridge stops
 `-- CassetteError           a recording cannot be read or written (also a ValueError)
+
+CassetteMissed              a BaseException: a miss that nobody may swallow
 """
 
 from typing import ClassVar, Literal
@@ -60,6 +62,8 @@ class BridgeError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.loud: type[BaseException] | None = None
+        """What frontends in this process raise instead of answering; `except Exception` must not swallow it."""
 
 
 class ConfigurationError(BridgeError, ValueError):
@@ -116,6 +120,10 @@ class Unsupported(RequestError):
 
 class CassetteMiss(RequestError):
     """No recording answers the request."""
+
+
+class CassetteMissed(BaseException):
+    """No recording answers, and the code under test must not go on: raised past every `except Exception`."""
 
 
 class ScriptExhausted(RequestError):

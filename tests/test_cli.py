@@ -242,6 +242,20 @@ def test_an_upstream_given_by_url_is_asked() -> None:
     assert reply.content == next(iter(Cassette.load(OPENAI))).body
 
 
+@pytest.mark.parametrize("options", [["--record"], ["--mode", "once", "--replay"]], ids=str)
+def test_what_is_asked_may_be_recorded(tmp_path: Path, options: list[str]) -> None:
+    path = tmp_path / "session.yaml"
+    with running("serve", "--replay", str(OPENAI)) as provider:
+        upstream = f"openai={ready_url(provider)}"
+        options = ["serve", "--no-token", "--upstream", upstream, *options, str(path)]
+        with running(*options, OPENAI_API_KEY="k") as relay, client(ready_url(relay)) as http:
+            reply = http.post("/openai/v1/chat/completions", content=bodies(OPENAI)[0])
+            relay.send_signal(signal.SIGTERM)
+            relay.wait(20)
+
+    assert [record.body for record in Cassette.load(path)] == [reply.content]
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The signal handlers of this process, put back."""
@@ -274,6 +288,13 @@ def spoken(
         ("--upstream nobody=http://127.0.0.1:9000", "--upstream names 'nobody'"),
         ("--token a --no-token", "contradict each other"),
         ("--speed 1", "give --replay PATH with it"),
+        ("--mode once", "give --replay PATH with it"),
+        ("--record a.yaml --replay b.yaml", "give the one or the other"),
+        (
+            "--replay tests --mode all",
+            "--mode 'all' records into one file, and 'tests' is a folder",
+        ),
+        ("--replay pyproject.toml --mode some", "--mode 'some': give one of none, once"),
         ("--store notes.txt", "--store 'notes.txt'"),
     ],
 )
@@ -308,7 +329,7 @@ def test_a_port_that_is_taken_is_named(
 
 OPTIONS = {
     "demo": "--speed --plain",
-    "serve": "--host --port --token --no-token --replay --speed --store --upstream --allow-remote",
+    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --allow-remote",
 }
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Event
 from types import FrameType
+from typing import cast
 
 import typer
 
 from llmbridge.bridge import Bridge, open_store
 from llmbridge.cli.log import LoggedStore
 from llmbridge.errors import BridgeError, ConfigurationError
-from llmbridge.exchange.record import Store
 from llmbridge.frontends.server import Server
-from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.upstreams.replay import Replay
+from llmbridge.upstreams.source import Mode
 
 MEMORY_BYTES = 256 * 2**20
 """What `--store memory` keeps; the oldest goes first."""
@@ -34,6 +34,8 @@ class Plan:
     token: str = "auto"
     no_token: bool = False
     replay: tuple[str, ...] = ()
+    mode: str | None = None
+    record: str | None = None
     speed: float | None = None
     store: str = "memory"
     upstreams: tuple[str, ...] = ()
@@ -49,12 +51,17 @@ class Plan:
             raise ConfigurationError(
                 f"--token (or {TOKEN_VARIABLE}) and --no-token contradict each other: give one of them"
             )
-        if self.replay and self.upstreams:
+        if self.record and (self.replay or self.mode):
             raise ConfigurationError(
-                "--replay asks no provider, so --upstream would do nothing: give one of them"
+                "--record PATH is --replay PATH --mode all: give the one or the other"
             )
-        if self.speed is not None and not self.replay:
-            raise ConfigurationError("--speed is the pace of a replay: give --replay PATH with it")
+        if self.replay and self.upstreams and self.mode in (None, "none"):
+            raise ConfigurationError(
+                "--replay asks no provider, so --upstream would do nothing: give one of them, or a --mode"
+            )
+        for option, value in (("--speed", self.speed), ("--mode", self.mode)):
+            if value is not None and not self.replay:
+                raise ConfigurationError(f"{option} is for a replay: give --replay PATH with it")
 
 
 def serve_until_stopped(plan: Plan) -> None:
@@ -76,7 +83,7 @@ def serve_until_stopped(plan: Plan) -> None:
         _say(_directions(server, made=plan.token == "auto"))
         typer.echo(f"llmbridge listening on {server.url}")
         while not stop.wait(FLUSH_S):
-            _flush(store)
+            _flush(bridge)
 
 
 def _say(line: str) -> None:
@@ -97,10 +104,12 @@ def _stopped_by_signals() -> Event:
 
 
 def _replay(plan: Plan) -> Replay | None:
+    if plan.record:
+        return Replay(plan.record, mode="all")
     if not plan.replay:
         return None
-    records = [record for path in plan.replay for record in Cassette.load(path)]
-    return Replay(records, speed=plan.speed or 0, strict=False)
+    mode = cast(Mode, plan.mode or "none")
+    return Replay(list(plan.replay), mode=mode, speed=plan.speed or 0, strict=False)
 
 
 def _base_urls(upstreams: Iterable[str]) -> dict[str, str]:
@@ -128,9 +137,9 @@ def _directions(server: Server, *, made: bool) -> str:
     return "\n".join(lines)
 
 
-def _flush(store: Store) -> None:
+def _flush(bridge: Bridge) -> None:
     try:
-        store.flush()
+        bridge.flush()
     except BridgeError as error:
         # The calls go on; closing the store says it again, and then it counts.
         logging.getLogger("llmbridge").error("%s", error.message)

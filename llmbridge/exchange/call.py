@@ -191,6 +191,19 @@ class Reply:
             self._finish("interrupted")
             raise
 
+    def raise_loud(self) -> None:
+        """Raise what no client may take for an answer, and end there; frontends in the client's own process call this.
+
+        Raises:
+            BaseException: the `loud` one of the error that this reply tells.
+        """
+        told = self
+        while told._source is not None:
+            told = told._source
+        if told.error is not None and told.error.loud is not None:
+            self._finish(told.error.end)
+            raise told.error.loud(told.error.message) from told.error
+
     async def aclose(self, end: End = "client_gone") -> None:
         """Stop here. The reason travels down to the upstream; a reply that has ended keeps its own."""
         try:

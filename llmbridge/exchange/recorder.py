@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from time import monotonic as system_monotonic
+from typing import Protocol
 
 from llmbridge.exchange.call import Call, Handler, Reply, Request
-from llmbridge.exchange.record import Chunk, Record, Store
+from llmbridge.exchange.record import Chunk, Record
 from llmbridge.exchange.redact import Redactor
 
 Clock = Callable[[], datetime]
@@ -16,12 +17,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Keeps(Protocol):
+    """What a recorder needs of a store."""
+
+    def add(self, record: Record) -> None:
+        """Take a finished exchange. Never waits."""
+        ...
+
+
 class Recorder:
     """An interceptor that gives the store a `Record` when a reply ends, however it ends."""
 
     def __init__(
         self,
-        store: Store,
+        store: Keeps,
         redactor: Redactor,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = system_monotonic,

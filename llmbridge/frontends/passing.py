@@ -36,8 +36,10 @@ HOP_BY_HOP = frozenset(
     }
 )
 
+_OUR_SESSION = "x-llmbridge-session"
 _ACTOR_FIELDS = ("x-llmbridge-actor", "x-ai-bridge-actor-id")
 _SESSION_FIELDS = (
+    _OUR_SESSION,
     "x-claude-code-session-id",
     "session_id",
     "x-mux-workspace-id",
@@ -106,7 +108,7 @@ def request_fields(
 def _dropped(connection: str) -> frozenset[str]:
     """What ends at this hop: the fixed names, those that `Connection` lists, and ours."""
     named = (token.strip().lower() for token in connection.split(","))
-    return HOP_BY_HOP.union(named, _ACTOR_FIELDS)
+    return HOP_BY_HOP.union(named, _ACTOR_FIELDS, (_OUR_SESSION,))
 
 
 def reply_fields(
@@ -171,7 +173,10 @@ class Pieces:
                 self._reply = await handle(request)
                 return self._reply
 
-        return self._wait(ask, self._timeout_s)
+        reply = self._wait(ask, self._timeout_s)
+        # Here, in the client's thread: there it would end the loop of the portal.
+        reply.raise_loud()
+        return reply
 
     def read(self) -> bytes | None:
         """The next piece as the reply gives it; None after the last.

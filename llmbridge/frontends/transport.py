@@ -100,6 +100,7 @@ class _AsyncStream(httpx2.AsyncByteStream):
                 self._reply = await handle(request)
         except TimeoutError:
             raise httpx2.ReadTimeout(_SILENT) from None
+        self._reply.raise_loud()
         return self._reply
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -1,176 +1,362 @@
-"""Recordings as a provider: the same bytes in the same pieces, at the recorded pace when asked."""
+"""Recordings as a provider: the same bytes in the same pieces, at the recorded pace when asked, and new ones made."""
 
-import hashlib
-import json
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
-from threading import Lock
-from time import monotonic
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from time import monotonic as system_monotonic
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import anyio
+import anyio.to_thread
 
-from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import CassetteMiss, ConfigurationError, StreamTruncated
-from llmbridge.exchange.call import Call, Reply, Request
-from llmbridge.exchange.record import Record
-from llmbridge.exchange.redact import Redactor
-from llmbridge.exchange.routing import Destination, Router
-from llmbridge.wire.loose_json import is_object
-from llmbridge.wire.opaque import OPAQUE, OPENAI_MODELS
-
-VOLATILE = frozenset(
-    {
-        "metadata",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "stream_options",
-        "user",
-    }
+from llmbridge.errors import (
+    CassetteMiss,
+    CassetteMissed,
+    ConfigurationError,
+    End,
+    StreamTruncated,
 )
-"""Top-level keys of a request that do not tell two requests apart."""
+from llmbridge.exchange.call import Call, Handler, Reply, chain
+from llmbridge.exchange.framing import frame
+from llmbridge.exchange.matching import Asked, Match, Matcher
+from llmbridge.exchange.record import Record
+from llmbridge.exchange.recorder import Recorder
+from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.routing import Destination
+from llmbridge.upstreams.drift import Drift, compare
+from llmbridge.upstreams.keeping import Keeper
+from llmbridge.upstreams.missing import Miss, explain
+from llmbridge.upstreams.pace import Pace
+from llmbridge.upstreams.recordings import Recordings, Repeat, unasked
+from llmbridge.upstreams.source import Mode, open_source
 
+OnMiss = Literal["reply", "raise"]
+"""A miss is answered with status 400; in process `CassetteMissed` may be raised instead."""
+
+_BROKEN: frozenset[End] = frozenset(
+    {"truncated", "client_gone", "interrupted", "bridge_shutdown", "bridge_limit"}
+)
 _NOT_REPLAYED = ("content-encoding", "transfer-encoding", "connection", "keep-alive")
-_SHAPES = Redactor()
+
+_session: ContextVar[str | None] = ContextVar("llmbridge_session", default=None)
 
 
-@dataclass(slots=True)
-class _Track:
-    """The recordings of one request, and how many were played."""
+class Changes(TypedDict, total=False):
+    """What `Replay.load` may change."""
 
-    records: list[Record] = field(default_factory=list[Record])
-    played: int = 0
+    speed: float
+    mode: Mode
+    strict: bool
+    repeat: Repeat | None
+    match: Match
+    ignore: Iterable[str]
+    normalize: Callable[[Any], Any] | None
+    on_miss: OnMiss
+    ttft: float | None
+    tps: float | None
+    jitter: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """The options of a replay."""
+
+    speed: float
+    mode: Mode
+    strict: bool
+    repeat: Repeat | None
+    match: Match
+    ignore: Iterable[str]
+    normalize: Callable[[Any], Any] | None
+    on_miss: OnMiss
+    ttft: float | None
+    tps: float | None
+    jitter: int | None
+
+    def __post_init__(self) -> None:
+        for name, value, words in (
+            ("mode", self.mode, get_args(Mode)),
+            ("repeat", self.repeats, get_args(Repeat)),
+            ("on_miss", self.on_miss, get_args(OnMiss)),
+        ):
+            if value not in words:
+                raise ConfigurationError(f"{name}={value!r}: give one of {', '.join(words)}")
+
+    @property
+    def repeats(self) -> Repeat:
+        # What is played to its end is asked anew where that is allowed.
+        refuses = self.strict or self.mode == "new_episodes"
+        return self.repeat or ("error" if refuses else "last")
+
+
+class _Loaded:
+    """What one cassette holds, and what has become of it."""
+
+    def __init__(self, source: Any, options: _Options) -> None:
+        self.options = options
+        self.pace = Pace(options.speed, options.ttft, options.tps, options.jitter)
+        self._matcher = Matcher(options.match, options.ignore, options.normalize)
+        opened = open_source(source, options.mode)
+        self.store = opened.store
+        self.recordings = Recordings(opened.records, self._matcher, options.repeats)
+        self.misses: list[Miss] = []
+        self.differences: list[Drift] = []
+        self.keeper: Keeper | None = None
+        if opened.writable is not None:
+            retries_apart = options.mode in ("once", "new_episodes")
+            self.keeper = Keeper(opened.writable, self.recordings.key, retries_apart=retries_apart)
+
+    def question(self, call: Call) -> tuple[Asked, Sequence[str]]:
+        """The call as it may be shown, and the keys of what may answer it."""
+        where = Destination(call.provider, call.dialect, call.target)
+        by_dialect = unasked(call.dialect.name)
+        received = call.received
+        if received is None or received.request is not call.request:
+            asked = self._matcher.asked(call.request, where)
+            return asked, (asked.key, by_dialect)
+        kept = received.kept
+        clean = kept.body is call.request.body and kept.url is call.request.url
+        asked = self._matcher.asked(call.request, where, redacted=clean)
+        if clean:
+            return asked, (asked.key, by_dialect)
+        # Secrets that only this environment knows stand redacted in what was recorded here.
+        shown = self._matcher.asked(kept, where)
+        return shown, (asked.key, shown.key, by_dialect)
 
 
 class Replay:
-    """An upstream that answers from recordings: a path, a folder, a `Cassette`, or any `Store`.
+    """An upstream that answers from recordings: a path, several, a folder, a `Cassette`, or any `Store`.
 
-    Requests match by dialect, operation and body, never by host. Recordings of the same request are served in the
-    order they were made; after the last one a `strict` replay refuses, another repeats it. `speed` 0 is instant, 1 as
-    recorded, 2 twice as fast. Recordings that kept no request answer their dialect in order.
+    Requests match by dialect, operation and canonical body, never by host; `match`, `ignore` and `normalize` are for
+    other rules (see `Matcher`). Recordings of one request are served in the order they were made; after the last one a
+    `strict` replay refuses, another repeats it, and `repeat` says which. Recordings that kept no request answer their
+    dialect in order. `speed`, `ttft`, `tps` and `jitter` set the pace (see `Pace`).
+
+    `mode` says when `upstream` (default `Live()`) is asked, and recorded: `none` never; `once` where there was no file;
+    `new_episodes` where no recording answers; `all` always; `rewrite` always, in place of the old file; `live` always,
+    without a recording; `verify` as well, and `differences` tells how its answers differ in shape.
+
+    Raises:
+        ConfigurationError: options that cannot be.
+        CassetteError: a recording cannot be read.
     """
 
-    spends_keys = False
-
-    def __init__(self, source: Any, *, speed: float = 0, strict: bool = True) -> None:
-        if speed < 0:
-            raise ConfigurationError(
-                f"speed={speed!r}: give 0 for instant, 1 for the recorded pace"
-            )
-        self.store: Iterable[Record] = _open(source)
-        self.speed = speed
-        self.strict = strict
-        self._lock = Lock()
-        self._tracks: dict[str, _Track] = defaultdict(_Track)
-        self._router = Router()
-        for record in self.store:
-            self._tracks[self._key_of(record)].records.append(record)
+    def __init__(  # noqa: PLR0913  # every option of a replay, each by its name
+        self,
+        source: Any,
+        *,
+        speed: float = 0,
+        mode: Mode = "none",
+        upstream: Handler | None = None,
+        strict: bool = True,
+        repeat: Repeat | None = None,
+        match: Match = "default",
+        ignore: Iterable[str] = (),
+        normalize: Callable[[Any], Any] | None = None,
+        on_miss: OnMiss = "reply",
+        ttft: float | None = None,
+        tps: float | None = None,
+        jitter: int | None = None,
+        monotonic: Callable[[], float] = system_monotonic,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+    ) -> None:
+        self._options = _Options(
+            speed=speed,
+            mode=mode,
+            strict=strict,
+            repeat=repeat,
+            match=match,
+            ignore=ignore,
+            normalize=normalize,
+            on_miss=on_miss,
+            ttft=ttft,
+            tps=tps,
+            jitter=jitter,
+        )
+        self._may_ask = mode != "none" or upstream is not None
+        self._upstream = upstream
+        self._redactor = Redactor()
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._loaded = _Loaded(source, self._options)
 
     def __repr__(self) -> str:
-        count = sum(len(track.records) for track in self._tracks.values())
-        return f"Replay({count} recordings, speed={self.speed:g})"
+        options, count = self._loaded.options, len(self._loaded.recordings.all)
+        return f"Replay({count} recordings, mode={options.mode!r}, speed={options.speed:g})"
 
-    async def __call__(self, call: Call) -> Reply:
-        """The recording that answers this call.
+    # What happened
+
+    @property
+    def store(self) -> Iterable[Record]:
+        """What is read, and written in the modes that record."""
+        return self._loaded.store
+
+    @property
+    def played(self) -> list[Record]:
+        """The recordings that answered, in order; one that answered twice is there twice."""
+        return list(self._loaded.recordings.played)
+
+    @property
+    def unused(self) -> list[Record]:
+        """The recordings that answered nothing."""
+        return self._loaded.recordings.unused
+
+    @property
+    def recorded(self) -> list[Record]:
+        """What was recorded since the cassette was loaded."""
+        return [] if self._loaded.keeper is None else list(self._loaded.keeper.recorded)
+
+    @property
+    def misses(self) -> list[Miss]:
+        """What no recording answered, also where the client did not care."""
+        return list(self._loaded.misses)
+
+    @property
+    def differences(self) -> list[Drift]:
+        """In mode `verify`: how the shape of today's answers differs from the recordings."""
+        return list(self._loaded.differences)
+
+    @property
+    def spends_keys(self) -> bool:
+        """True when a provider's key could be spent, now or after `load`."""
+        return self._may_ask and bool(getattr(self._upstream, "spends_keys", True))
+
+    # What is replayed, and for whom
+
+    def load(self, source: Any, **changes: Unpack[Changes]) -> None:
+        """Go on with another cassette, what happened so far forgotten; options not given are as the replay was made.
+
+        Calls under way end with the cassette they began with.
 
         Raises:
-            CassetteMiss: there is none, or none is left.
+            ConfigurationError: options that cannot be; or this replay, made without an upstream, is to ask one.
+            CassetteError: a recording cannot be read, or the last one not be written.
         """
-        arrived = monotonic()
-        record = self._next(call)
-        pace = _Pace(arrived, self.speed)
-        if record.chunks:
-            await pace.reach(record.head_s or record.chunks[0][0])
-        headers = record.headers.without(*_NOT_REPLAYED)
-        return Reply(record.status, headers, _play(record, pace), replayed=True)
-
-    def _next(self, call: Call) -> Record:
-        where = Destination(call.provider, call.dialect, call.target)
-        keys = (_key(call.request, where), _unasked(call.dialect.name))
-        with self._lock:
-            found = [self._tracks[key] for key in keys if key in self._tracks]
-            for track in found:
-                if track.played < len(track.records):
-                    track.played += 1
-                    return track.records[track.played - 1]
-            if found and not self.strict:
-                return found[0].records[-1]
-        raise CassetteMiss(self._miss(call, found))
-
-    def _miss(self, call: Call, found: list[_Track]) -> str:
-        asked = f"{call.request.method} {call.target} (model {call.model!r})"
-        if found:
-            return (
-                f"every recording of {asked} was played ({len(found[0].records)}):"
-                " record more, or replay with strict=False"
+        options = replace(self._options, **changes)
+        if options.mode != "none" and not self._may_ask:
+            raise ConfigurationError(
+                f"mode={options.mode!r} asks an upstream, and this replay was made without:"
+                " Replay(..., upstream=Live()), so that servers know whether they need a token"
             )
-        same = sum(
-            len(track.records)
-            for track in self._tracks.values()
-            if track.records[0].dialect == call.dialect.name
-        )
-        return (
-            f"no recording answers {asked}: those of {call.dialect.name} ({same}) have another body;"
-            " record this one with Bridge(Live(), store=PATH)"
-        )
+        loaded = _Loaded(source, options)
+        last, self._loaded = self._loaded, loaded
+        if last.keeper is not None:
+            last.keeper.settle()
 
-    def _key_of(self, record: Record) -> str:
-        if record.request is None:
-            return _unasked(record.dialect)
-        return _key(record.request, self._router.destination(record.request))
+    @contextmanager
+    def session(self, name: str) -> Generator[None]:
+        """Within it, calls of this thread or task play the recordings from the first on, apart from everybody else's.
 
+        Clients of a server say which session they belong to with the header `x-llmbridge-session`.
+        """
+        self._loaded.recordings.rewind(name)
+        token = _session.set(name)
+        try:
+            yield
+        finally:
+            _session.reset(token)
 
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """Absolute deadlines, so that lateness does not add up."""
+    # Answering
 
-    start: float
-    speed: float
+    async def __call__(self, call: Call) -> Reply:
+        """The recording that answers this call, or in a mode that asks, what the upstream answers.
 
-    async def reach(self, seconds: float) -> None:
-        if self.speed:
-            wait = self.start + seconds / self.speed - monotonic()
-            if wait > 0:
-                await anyio.sleep(wait)
+        Raises:
+            CassetteMiss: no recording answers, or none is left.
+        """
+        arrived = self._monotonic()
+        loaded = self._loaded
+        session = _session.get() or call.request.caller.session_id
+        asked, keys = loaded.question(call)
+        record = loaded.recordings.next(keys, call.provider.name, session)
+        if record is None:
+            return await self._without(loaded, call, asked, keys, session)
+        if loaded.options.mode == "verify":
+            drift = await compare(call, record, self._upstream_or_default())
+            loaded.differences += [drift] if drift else []
+        due = loaded.pace.due(record)
+        if due is not None:
+            await self._reach(arrived + due[0])
+        headers = record.headers.without(*_NOT_REPLAYED)
+        return Reply(record.status, headers, self._play(record, arrived, due), replayed=True)
 
+    async def _without(
+        self,
+        loaded: _Loaded,
+        call: Call,
+        asked: Asked,
+        keys: Sequence[str],
+        session: str | None,
+    ) -> Reply:
+        """What happens where no recording answers."""
+        if loaded.options.mode == "live":
+            return await self._upstream_or_default()(call)
+        if loaded.keeper is not None:
+            recorder = Recorder(loaded.keeper, self._redactor)
+            return await chain((recorder, frame), self._upstream_or_default())(call)
+        miss = explain(call, asked, keys, loaded.recordings, session)
+        loaded.misses.append(miss)
+        error = CassetteMiss(miss.message)
+        if loaded.options.on_miss == "raise":
+            error.loud = CassetteMissed
+        raise error
 
-async def _play(record: Record, pace: _Pace) -> AsyncIterator[bytes]:
-    for seconds, chunk in record.chunks:
-        await pace.reach(seconds)
-        yield chunk
-    if record.end != "completed" and record.error:
-        raise StreamTruncated(f"the recording breaks off here: {record.error}")
+    async def _play(
+        self, record: Record, arrived: float, due: tuple[float, Sequence[float]] | None
+    ) -> AsyncIterator[bytes]:
+        for place, (_, chunk) in enumerate(record.chunks):
+            if due is not None:
+                await self._reach(arrived + due[1][place])
+            yield chunk
+        if record.end in _BROKEN or (record.end != "completed" and record.error):
+            raise StreamTruncated(
+                f"the recording breaks off here: {record.error or record.end.replace('_', ' ')}"
+            )
 
+    async def _reach(self, deadline: float) -> None:
+        # Absolute deadlines: lateness does not add up.
+        wait = deadline - self._monotonic()
+        if wait > 0:
+            await self._sleep(wait)
 
-def _open(source: Any) -> Any:
-    if isinstance(source, str) or hasattr(source, "__fspath__"):
-        from llmbridge.stores.cassette import Cassette  # noqa: PLC0415  # YAML is loaded late
+    # The bridge's part, and the end
 
-        return Cassette.load(source)
-    return source
+    def equip(self, redactor: Redactor, default_upstream: Callable[[], Handler]) -> None:
+        """Take what the bridge has: the secrets to keep out of cassettes, and the upstream where none was given."""
+        self._redactor = redactor
+        if self._upstream is None and self._may_ask:
+            self._upstream = default_upstream()
 
+    def flush(self) -> None:
+        """Return when everything recorded so far is in the file.
 
-def _key(request: Request, where: Destination) -> str:
-    """What tells requests apart: dialect, operation and canonical body."""
-    redacted = _SHAPES.request(request)[0]
-    # A dialect's operation may stand at many paths; what has no dialect is told apart by its path.
-    operation = where.target if where.dialect in (OPAQUE, OPENAI_MODELS) else ""
-    parts = (where.dialect.name, redacted.method.upper(), operation, canonical(redacted.body))
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
+        Raises:
+            CassetteError: it cannot be written.
+        """
+        if self._loaded.keeper is not None:
+            self._loaded.keeper.flush()
 
+    def settle(self) -> None:
+        """Flush, and more: failures that no retry made good are kept now.
 
-def _unasked(dialect: str) -> str:
-    return f"unasked {dialect}"
+        Raises:
+            CassetteError: it cannot be written.
+        """
+        if self._loaded.keeper is not None:
+            self._loaded.keeper.settle()
 
+    async def aclose(self) -> None:
+        """Flush, and close what the upstream keeps on this event loop."""
+        if self._loaded.keeper is not None:
+            await anyio.to_thread.run_sync(self.flush)
+        close: Callable[[], Awaitable[None]] | None = getattr(self._upstream, "aclose", None)
+        if close is not None:
+            await close()
 
-def canonical(body: bytes) -> str:
-    """The body with sorted keys, without what varies between runs; other bodies as they are."""
-    try:
-        value = loads_strict(body)
-    except ValueError:
-        return body.decode("utf-8", "backslashreplace")
-    if is_object(value):
-        value = {key: item for key, item in value.items() if key not in VOLATILE}
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    def _upstream_or_default(self) -> Handler:
+        if self._upstream is None:
+            raise ConfigurationError(
+                f"mode={self._loaded.options.mode!r} needs an upstream: give Replay(..., upstream=Live())"
+            )
+        return self._upstream

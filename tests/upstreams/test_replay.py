@@ -144,7 +144,7 @@ async def test_a_recording_that_broke_off_breaks_off_again() -> None:
     assert (got, reply.end) == ([PIECES[0]], "truncated")
 
 
-async def test_pieces_come_at_the_recorded_times(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pieces_come_at_the_recorded_times() -> None:
     """By deadlines from the request on: what is late already is not waited for."""
     clock, waits = [100.0], list[float]()
 
@@ -152,10 +152,10 @@ async def test_pieces_come_at_the_recorded_times(monkeypatch: pytest.MonkeyPatch
         waits.append(round(seconds, 3))
         clock[0] += seconds + 0.01
 
-    monkeypatch.setattr("llmbridge.upstreams.replay.monotonic", lambda: clock[0])
-    monkeypatch.setattr("llmbridge.upstreams.replay.anyio.sleep", sleep)
-
-    await asked(bridge([record(request(), head_s=0.05)], speed=1), request())
+    subject = bridge(
+        [record(request(), head_s=0.05)], speed=1, monotonic=lambda: clock[0], sleep=sleep
+    )
+    await asked(subject, request())
 
     assert waits == [0.05, 0.04, 0.09, 0.09]
 

@@ -1,0 +1,99 @@
+"""What a replay reads and writes: a file, several, a folder, or any store."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.record import Record, Store
+
+Mode = Literal["none", "once", "new_episodes", "all", "rewrite", "live", "verify"]
+"""vcrpy's record modes, pytest-recording's `rewrite`, `live` which neither reads nor writes, and `verify`."""
+
+RECORDING: frozenset[Mode] = frozenset({"once", "new_episodes", "all", "rewrite"})
+"""The modes that write what they ask."""
+
+PLAYING: frozenset[Mode] = frozenset({"none", "once", "new_episodes", "verify"})
+"""The modes that answer from what is there."""
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A store, its records that may be played, and the same store where new ones may go."""
+
+    store: Iterable[Record]
+    records: Sequence[Record]
+    writable: Store | None = None
+
+
+def open_source(source: Any, mode: Mode) -> Source:
+    """Read what there is to play in this mode, and find where to record.
+
+    Raises:
+        ConfigurationError: this cannot be recorded into.
+        CassetteError: a file cannot be read.
+    """
+    if mode == "live":
+        return Source((), ())
+    paths = _paths(source)
+    if paths is None:
+        return _of_store(source, mode)
+    return _of_file(paths[0], mode) if len(paths) == 1 else _of_files(paths, mode)
+
+
+def _paths(source: Any) -> Sequence[AnyPath] | None:
+    if isinstance(source, str | os.PathLike):
+        return [cast(AnyPath, source)]
+    if isinstance(source, list | tuple):
+        items = cast(Sequence[Any], source)
+        if items and all(isinstance(item, str | os.PathLike) for item in items):
+            return items
+    return None
+
+
+def _of_store(source: Any, mode: Mode) -> Source:
+    if not isinstance(source, Iterable):
+        raise ConfigurationError(
+            f"{source!r} cannot be replayed: give a path, several, a Cassette or another store"
+        )
+    store = cast(Iterable[Record], source)
+    records = list(store)
+    if mode not in RECORDING:
+        return Source(store, records)
+    if mode == "rewrite" or not hasattr(store, "add"):
+        raise ConfigurationError(f"mode={mode!r} needs the path of a file to write, not {store!r}")
+    return _recording(cast(Store, store), records, mode, existed=bool(records))
+
+
+def _of_file(path: AnyPath, mode: Mode) -> Source:
+    from llmbridge.stores.cassette import Cassette  # noqa: PLC0415  # YAML is loaded late
+
+    if mode not in RECORDING:
+        cassette = Cassette.load(path)
+        return Source(cassette, list(cassette))
+    if Path(path).is_dir():
+        raise ConfigurationError(
+            f"mode={mode!r} records into one file, and {str(path)!r} is a folder"
+        )
+    existed = Path(path).exists()
+    cassette = Cassette(path) if mode == "rewrite" else Cassette.open(path)
+    return _recording(cassette, list(cassette), mode, existed=existed)
+
+
+def _of_files(paths: Sequence[AnyPath], mode: Mode) -> Source:
+    from llmbridge.stores.cassette import Cassette  # noqa: PLC0415  # YAML is loaded late
+
+    if mode in RECORDING:
+        raise ConfigurationError(f"mode={mode!r} records into one file, and there are {len(paths)}")
+    records = [record for path in paths for record in Cassette.load(path)]
+    return Source(Cassette(None, records), records)
+
+
+def _recording(store: Store, records: list[Record], mode: Mode, *, existed: bool) -> Source:
+    playable = records if mode in PLAYING else ()
+    # vcrpy's `once`: what was recorded before is complete.
+    return Source(store, playable, None if mode == "once" and existed else store)
