@@ -1,6 +1,7 @@
 """The tables in `docs/` that the code has already: `python -m tests.reference` writes them."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -12,10 +13,10 @@ from llmbridge import errors, frames
 from llmbridge.canon import events
 from llmbridge.cli import app
 from llmbridge.exchange.call import Caller, Headers, Request
+from llmbridge.exchange.canonical import RULES
 from llmbridge.exchange.routing import Router
 from llmbridge.frames.columns import FRAMES
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
-from llmbridge.upstreams.replay import VOLATILE
 from llmbridge.wire.opaque import Opaque
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -135,9 +136,17 @@ _REQUESTS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 )
 
 
-def volatile_keys() -> str:
-    """What a replay does not look at."""
-    return f"These fields do not count either: {code(*sorted(VOLATILE))}."
+def matching_table() -> str:
+    """What a replay does not look at, by dialect."""
+    rows = [
+        (code(name), code(*sorted(rules.volatile)), code(*_spelled(rules.defaults)))
+        for name, rules in RULES.items()
+    ]
+    return table(("dialect", "does not count", "may as well be left out"), rows)
+
+
+def _spelled(defaults: Mapping[str, object]) -> Iterator[str]:
+    return (f"{name}: {json.dumps(value)}" for name, value in sorted(defaults.items()))
 
 
 def event_table() -> str:
@@ -217,7 +226,7 @@ def _option_default(parameter: Any) -> str:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "how-to/replay.md": {"volatile": volatile_keys},
+    "how-to/replay.md": {"matching": matching_table},
     "reference/frames.md": {"columns": frame_tables, "filters": filter_table},
     "reference/providers.md": {"providers": provider_table, "fields": provider_fields},
     "reference/dialects.md": {"dialects": dialect_table, "routes": route_table},

@@ -49,6 +49,8 @@ Examples:
       relay to the providers with your keys and keep what passes
   llmbridge serve --replay session.yaml --replay more/ --speed 1
       answer from recordings at the recorded pace, with no key and no network
+  llmbridge serve --replay session.yaml --mode new_episodes
+      answer from recordings, ask the provider for the rest and keep that, too
   llmbridge serve --upstream openai=http://127.0.0.1:9000 --no-token
       send what is for OpenAI to a server of your own
   LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote
@@ -58,6 +60,7 @@ Examples:
 _SPELLED = (
     ("allow_remote=True", "--allow-remote"),
     ("base_urls names", "--upstream names"),
+    ("mode=", "--mode "),
     ("port=0", "--port 0"),
     ("store=", "--store "),
     (", a Store, or None for memory", ", or memory"),
@@ -154,6 +157,22 @@ def serve(
             show_default="relay to the providers",
         ),
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE",
+            help="When a --replay asks the provider, and records: none, once, new_episodes, all, rewrite, live or"
+            " verify, as vcrpy and pytest-recording have it.",
+            show_default="none",
+        ),
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Ask the providers and add what passes to this cassette: --replay PATH --mode all.",
+        ),
+    ] = None,
     speed: Annotated[
         float | None,
         typer.Option(
@@ -195,6 +214,8 @@ def serve(
         token=token,
         no_token=no_token,
         replay=tuple(replay or ()),
+        mode=mode,
+        record=record,
         speed=speed,
         store=store,
         upstreams=tuple(upstream or ()),
