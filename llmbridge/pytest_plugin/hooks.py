@@ -1,0 +1,128 @@
+"""What happens around each test, and at the end of the run."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbridge.pytest_plugin.fixtures import TURN
+from llmbridge.pytest_plugin.options import MARKER
+from llmbridge.pytest_plugin.run import FIXTURES, Run
+from llmbridge.pytest_plugin.summary import Tally
+
+_NAMES = tuple(name.encode() for name in (*FIXTURES, MARKER))
+_SENT = "llmbridge"
+
+
+class LLMBridgeWarning(pytest.PytestWarning):
+    """Recordings were left over."""
+
+
+class Hooks:
+    """Gives each test its turn, and fails those that pass with a call unanswered or a recording unplayed."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.tally = Tally()
+
+    def pytest_pycollect_makemodule(self, module_path: Path) -> None:
+        """Clients made by a module that is about to be imported are covered, too."""
+        source = module_path.read_bytes()
+        if any(name in source for name in _NAMES):
+            self.run.cover()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        """From here on each test sees to itself."""
+        if not self.run.settings.covering:
+            self.run.environment.restore()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """A test that is not ours runs as if we were not there."""
+        if self.run.concerns(item):
+            return (yield)
+        with self.run.left_alone():
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """The test's turn begins before its fixtures."""
+        if self.run.concerns(item):
+            try:
+                item.stash[TURN] = self.run.begin(item)
+            except pytest.UsageError as error:
+                pytest.fail(str(error), pytrace=False)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """A test that passed is asked what it missed."""
+        turn = item.stash.get(TURN, None)
+        if turn is None:
+            return (yield)
+        try:
+            result = yield
+        except BaseException as error:
+            verdict = turn.verdict()
+            if verdict and not isinstance(error, pytest.skip.Exception):
+                error.add_note(verdict)
+            raise
+        verdict = turn.verdict() or self._leftovers(item)
+        if verdict:
+            pytest.fail(verdict, pytrace=False)
+        turn.passed = True
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """The test's turn ends after its fixtures."""
+        turn = item.stash.get(TURN, None)
+        if turn is None:
+            return (yield)
+        try:
+            result = yield
+        except BaseException:
+            turn.passed = False
+            raise
+        finally:
+            verdict = turn.verdict()
+            turn.passed = turn.passed and not verdict
+            self.run.end(turn)
+            recording = turn.finish()
+            self.tally.add(turn, recording)
+            del item.stash[TURN]
+        if verdict:
+            pytest.fail(verdict, pytrace=False)
+        return result
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A worker of pytest-xdist tells what it counted."""
+        output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[_SENT] = self.tally.plain()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """And the controller adds it up."""
+        sent = getattr(node, "workeroutput", {}).get(_SENT)
+        if sent is not None:
+            self.tally.take(sent)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """One line, where there is something to tell; -v says more."""
+        line = self.tally.line()
+        if not line or terminalreporter.verbosity < -1:
+            return
+        terminalreporter.write_line(line)
+        if terminalreporter.verbosity > 0:
+            for note in self.tally.notes:
+                terminalreporter.write_line(f"  {note}")
+
+    def _leftovers(self, item: pytest.Item) -> str | None:
+        turn = item.stash[TURN]
+        found = turn.leftovers()
+        if found and turn.wanted.unused == "warn":
+            item.warn(LLMBridgeWarning(found))
+            return None
+        return found

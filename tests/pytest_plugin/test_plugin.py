@@ -1,0 +1,392 @@
+import os
+
+import pytest
+
+from tests.pytest_plugin.project import outcomes
+
+pytest_plugins = ["pytester"]
+
+
+# Answers
+
+
+def test_an_agent_made_at_import_is_answered_from_the_cassette_of_its_test(project):
+    project.cassette("test_noon")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"passed": 1}
+    result.stdout.fnmatch_lines(["llmbridge: 1 played, 7 tokens and $0.0000 not spent"])
+
+
+def test_clients_of_the_fixtures_need_no_variables(project):
+    project.cassette("test_noon")
+    project.tests("""
+def test_noon(llm_bridge, llm_cassette):
+    reply = llm_bridge.openai().responses.create(model="gpt-5-mini", input="What time is it?")
+
+    assert reply.output_text == "It is noon."
+    assert len(llm_cassette.played) == len(llm_bridge.records) == len(llm_cassette.recordings) == 1
+    assert llm_cassette.path.name == "test_noon.yaml" and llm_cassette.mode == "none"
+    llm_cassette.assert_called_with({"input": "What time is it?"})
+    with pytest.raises(AssertionError, match="the last request differs: .*input"):
+        llm_cassette.assert_called_with({"input": "What day is it?"})
+""")
+
+    assert outcomes(project.run()) == {"passed": 1}
+
+
+def test_programs_that_a_test_starts_are_answered(project):
+    project.cassette("test_noon")
+    project.tests("""
+import subprocess, sys
+
+@pytest.mark.llm_cassette
+def test_noon():
+    code = "from agent import ask; print(ask('What time is it?'))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "It is noon.\\n"
+""")
+
+    assert outcomes(project.run()) == {"passed": 1}
+
+
+def test_each_test_has_its_own_cassette(project):
+    project.cassette("test_hour[early]", {"What time is it?": "It is six."})
+    project.cassette("test_hour[late]", {"What time is it?": "It is ten."})
+    project.cassette("TestClock.test_hour")
+    project.cassette("shared")
+    project.cassette(f"test_long[{'long' * 60}]")
+    project.cassette("test_odd[what- is-it-]")
+    project.tests("""
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("hour", ["six", "ten"], ids=["early", "late"])
+def test_hour(hour):
+    assert ask("What time is it?") == f"It is {hour}."
+
+class TestClock:
+    @pytest.mark.llm_cassette
+    def test_hour(self):
+        assert ask("What time is it?") == "It is noon."
+
+@pytest.mark.llm_cassette("shared")
+def test_shared(llm_bridge):
+    assert ask("What time is it?") == "It is noon."
+    assert len(llm_bridge.records) == 1
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("text", ["text"], ids=["long" * 60])
+def test_long(text):
+    assert ask("What time is it?") == "It is noon."
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("text", ["what: is/it?"])
+def test_odd(text):
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    assert outcomes(project.run()) == {"passed": 6}
+
+
+def test_a_scripted_provider_says_its_lines_to_every_client(project):
+    project.tests("""
+from llmbridge import calls
+
+def test_lines(fake_llm):
+    fake_llm("Hello.", calls("clock", zone="Asia/Tokyo"))
+    question = {"role": "user", "content": "Time?"}
+
+    assert ask("Hello?") == "Hello."
+    message = fake_llm.anthropic().messages.create(
+        model="claude-sonnet-5", max_tokens=99, messages=[question]
+    )
+    assert message.content[0].input == {"zone": "Asia/Tokyo"}
+    fake_llm("Bye.")
+    assert ask("Bye?") == "Bye."
+    assert [asked.model for asked in fake_llm.asks] == ["gpt-5-mini", "claude-sonnet-5", "gpt-5-mini"]
+    fake_llm.assert_called(3)
+    fake_llm.assert_called_with({"model": ..., "input": "Bye?"})
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"passed": 1}
+    result.stdout.fnmatch_lines(["llmbridge: 3 scripted"])
+
+
+# Strictness
+
+
+def test_a_miss_fails_the_test_of_an_agent_that_swallows_it(project):
+    project.cassette("test_noon")
+    project.tests("""
+@pytest.mark.llm_cassette(unused="ignore")
+def test_noon():
+    assert ask("What day is it?") == "I do not know."
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "2 LLM calls found no answer:",
+            "*no recording answers POST /responses (model 'gpt-5-mini')*(2 times)",
+            f"cassette: {project.path}/cassettes/test_agent/test_noon.yaml",
+            "record:   pytest 'test_agent.py::test_noon' --llm-record=new_episodes",
+        ]
+    )
+
+
+def test_a_miss_is_told_beside_another_failure(project):
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines(
+        ["*AssertionError*", "*2 LLM calls found no answer:", "*test_noon.yaml (not there)"]
+    )
+
+
+def test_a_miss_in_a_fixture_that_ends_is_an_error(project):
+    project.tests("""
+@pytest.fixture
+def diary():
+    yield
+    ask("What was today?")
+
+@pytest.mark.llm_cassette
+def test_noon(diary):
+    pass
+""")
+
+    assert outcomes(project.run()) == {"passed": 1, "errors": 1}
+
+
+def test_a_recording_answers_once(project):
+    project.cassette("test_noon")
+    project.cassette("test_lax")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    assert [ask("What time is it?") for _ in range(2)] == ["It is noon.", "I do not know."]
+
+@pytest.mark.llm_cassette(strict=False)
+def test_lax():
+    assert [ask("What time is it?") for _ in range(2)] == ["It is noon."] * 2
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"passed": 1, "failed": 1}
+    result.stdout.fnmatch_lines(["every recording of POST /responses*was played (1)*"])
+
+
+UNPLAYED = """
+{marker}
+def test_noon():
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("marker", "body", "arguments", "expected"),
+    [
+        ("@pytest.mark.llm_cassette", "pass", [], {"failed": 1}),
+        ("@pytest.mark.llm_cassette", "pass", ["--llm-unused=warn"], {"passed": 1}),
+        ("@pytest.mark.llm_cassette", "pass", ["--llm-unused=ignore"], {"passed": 1}),
+        ("@pytest.mark.llm_cassette(unused='ignore')", "pass", [], {"passed": 1}),
+        ("@pytest.mark.llm_cassette(mode='live')", "pass", [], {"passed": 1}),
+        ("", "pass", ["--llm-record=none"], {"failed": 1}),
+        ("@pytest.mark.llm_cassette", "pytest.skip('today')", [], {"skipped": 1}),
+    ],
+    ids=["fail", "warn", "ignore", "marker", "live", "unmarked", "skipped"],
+)
+def test_a_recording_that_was_not_played(project, marker, body, arguments, expected):
+    project.cassette("test_noon")
+    project.tests(UNPLAYED.format(marker=marker, body=body))
+
+    result = project.run(*arguments)
+
+    assert outcomes(result) == expected
+    assert ("holds what was not played" in result.stdout.str()) == (
+        expected == {"failed": 1} or "--llm-unused=warn" in arguments
+    )
+
+
+def test_what_was_not_played_is_not_told_on_top_of_a_failure(project):
+    project.cassette("test_noon")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    raise ValueError("first things first")
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.no_fnmatch_line("*not played*")
+
+
+@pytest.mark.parametrize(
+    ("lines", "asked", "told"),
+    [
+        (2, 1, "  'Hello.'"),
+        (1, 2, "*the script's lines are all said (1)*"),
+        (0, 1, "*was asked once more*"),
+    ],
+)
+def test_a_script_is_said_to_its_end_and_no_further(project, lines, asked, told):
+    project.tests(f"""
+def test_lines(fake_llm):
+    fake_llm(*["Hello."] * {lines})
+    for _ in range({asked}):
+        ask("Hello?", tries=1)
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines([told])
+
+
+def test_a_cassette_that_cannot_be_read_fails_the_test(project):
+    project.cassette("test_noon").write_text("interactions: [")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    ask("What time is it?")
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines(["*test_noon.yaml*"])
+
+
+# The environment
+
+
+def test_other_tests_see_the_environment_as_it_was(project, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    project.cassette("test_ours")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_ours():
+    assert os.environ["OPENAI_BASE_URL"] != "http://127.0.0.1:9/v1"
+    assert ask("What time is it?") == "It is noon."
+
+def test_other():
+    assert os.environ["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert "OPENAI_API_KEY" not in os.environ
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"passed": 2}
+    assert os.environ["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+
+
+def test_a_run_without_llm_tests_is_left_alone(project):
+    project.tests(
+        """
+def test_other():
+    assert "OPENAI_BASE_URL" not in os.environ
+""".replace("from agent import ask", "")
+    )
+    project.write("agent.py", "def ask(): ...")
+
+    result = project.run()
+
+    assert outcomes(result) == {"passed": 1}
+    result.stdout.no_fnmatch_line("*llmbridge*played*")
+
+
+@pytest.mark.parametrize("said", ["option", "ini"])
+def test_an_option_or_a_setting_covers_every_test_from_the_first_conftest_on(project, said):
+    project.cassette("test_noon")
+    project.write("conftest.py", "import agent")
+    project.tests("""
+def test_noon():
+    assert ask("What time is it?") == "It is noon."
+
+@pytest.mark.vcr
+def test_of_vcrpy():
+    assert "OPENAI_BASE_URL" not in os.environ
+""")
+    vcr = "[pytest]\nmarkers = vcr\n"
+    project.write("pytest.ini", vcr if said == "option" else f"{vcr}llm_environment = true\n")
+
+    result = project.run(*(["--llm-record=none"] if said == "option" else []))
+
+    assert outcomes(result) == {"passed": 2}
+    assert "OPENAI_BASE_URL" not in os.environ
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        ("name='../../elsewhere'", "'../../elsewhere' is no name for a cassette: *"),
+        ("mode='sometimes'", "mode='sometimes' is none of none, once, *"),
+        ("speed=-1", "*speed=-1: give 0 for instant*"),
+        ("colour='red'", "@pytest.mark.llm_cassette takes name, *"),
+        ("'one', 'two'", "@pytest.mark.llm_cassette takes name, *"),
+    ],
+)
+def test_a_marker_that_cannot_be_is_one_clear_error(project, marker, told):
+    project.tests(f"""
+@pytest.mark.llm_cassette({marker})
+def test_noon(): ...
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"errors": 1}
+    result.stdout.fnmatch_lines([told])
+
+
+def test_an_unknown_setting_is_one_clear_error(project):
+    project.write("pytest.ini", "[pytest]\nllm_unused = perhaps\n")
+
+    result = project.run()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *llm_unused='perhaps' is none of ignore, warn, fail"])
+
+
+def test_a_blocked_connection_fails_the_test_that_tried(project):
+    project.cassette("test_noon")
+    project.tests("""
+import socket
+
+@pytest.mark.llm_cassette
+def test_noon():
+    assert ask("What time is it?") == "It is noon."
+    with pytest.raises(Exception, match="refused by --llm-block-network"):
+        socket.create_connection(("192.0.2.1", 443))
+
+def test_name():
+    try:
+        socket.getaddrinfo("example.com", 443)
+    except Exception:
+        pass
+""")
+
+    result = project.run_apart("--llm-block-network")
+
+    assert outcomes(result) == {"failed": 2}
+    result.stdout.fnmatch_lines(
+        ["*connection to '192.0.2.1' refused*", "*connection to 'example.com' refused*"]
+    )
