@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UserMessage,
     )
     from llmbridge.errors import BridgeError
+    from llmbridge.exchange import faults
     from llmbridge.exchange.call import Call, Handler, Headers, Interceptor, Reply, Request
     from llmbridge.exchange.record import Interception, Record, Store
     from llmbridge.providers import Provider
@@ -39,6 +40,7 @@ _HOMES = {
     "canon.messages": "AssistantMessage Context Image Model Text Thinking ToolCall ToolResult ToolSpec Usage UserMessage",
     "errors": "BridgeError",
     "exchange.call": "Call Handler Headers Interceptor Reply Request",
+    "exchange.faults": "faults",
     "exchange.record": "Interception Record Store",
     "providers": "Provider",
     "stores.cassette": "Cassette",
@@ -83,6 +85,7 @@ __all__ = [
     "UserMessage",
     "calls",
     "fail",
+    "faults",
     "fold",
     "repeat",
     "reply",
@@ -95,7 +98,9 @@ def __getattr__(name: str) -> Any:
     """A public name, with the module that it lives in loaded now."""
     if name not in _HOME:
         raise AttributeError(f"module 'llmbridge' has no attribute {name!r}")
-    value = getattr(import_module(f"llmbridge.{_HOME[name]}"), name)
+    home = import_module(f"llmbridge.{_HOME[name]}")
+    # One name is that of a module.
+    value = home if home.__name__.endswith(f".{name}") else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -24,6 +24,7 @@ from llmbridge.exchange.call import (
 )
 from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
+from llmbridge.exchange.injection import Fault, Faults
 from llmbridge.exchange.intake import Intake, shape
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
@@ -38,6 +39,8 @@ from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
@@ -51,8 +54,8 @@ class Bridge:
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
     what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
-    first one outermost. `providers` adds rows to the table, `base_urls` moves a provider with its key, `routes` sends
-    bare requests elsewhere by model. The environment is read here, once.
+    first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
+    provider with its key, `routes` sends bare requests elsewhere by model. The environment is read here, once.
 
     Raises:
         ConfigurationError: a provider, URL, route or store that cannot be.
@@ -64,6 +67,7 @@ class Bridge:
         *,
         store: Store | str | os.PathLike[str] | None = None,
         interceptors: Sequence[Interceptor] = (),
+        faults: Sequence[Fault] = (),
         providers: Iterable[Provider] = (),
         base_urls: Mapping[str, str] | None = None,
         routes: Mapping[str, str] | None = None,
@@ -85,7 +89,9 @@ class Bridge:
         if equip is not None:
             equip(redactor, Live)
         recorder = Recorder(self.store, redactor)
-        handler = chain((*interceptors, recorder, self._not_itself, frame), self.upstream)
+        self._faults = Faults(faults)
+        interceptors = (*interceptors, recorder, self._not_itself, frame, self._faults)
+        handler = chain(interceptors, self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
         self._portal = Portal()
         self._servers: list[Server] = []
@@ -120,6 +126,16 @@ class Bridge:
 
         self.store.flush()
         return Frames(self.store)
+
+    # What goes wrong
+
+    def faults(self, *faults: Fault) -> "AbstractContextManager[None]":
+        """Inject these, before those that the bridge was made with, as long as the `with` block lasts.
+
+        Raises:
+            ConfigurationError: something is no fault.
+        """
+        return self._faults.during(faults)
 
     # Ways in
 

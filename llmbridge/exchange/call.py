@@ -221,9 +221,10 @@ class Reply:
     def _finish(self, end: End) -> None:
         if self.end is not None:
             return
+        if self._source is not None:
+            self.settled = self.settled or self._source.settled
+            self.error = self.error or self._source.error
         self.end = self.settled or end
-        if self._source is not None and self.error is None:
-            self.error = self._source.error
         if self._on_end is not None:
             self._on_end(self)
 
