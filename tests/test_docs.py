@@ -125,7 +125,9 @@ def _tested(name: str, lines: str) -> str:
     Path(name).write_text(lines, "utf-8")
     # pytest-asyncio warns where its own settings are missing.
     without = ["-p", "no:cacheprovider", "-p", "no:asyncio"]
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *without, name]
+    # What a page's tests replay is recorded from what the page calls live.
+    recording = ["--llm-record=once"] if "llm_cassette" in lines else []
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *without, *recording, name]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
