@@ -25,6 +25,7 @@ BENCHMARKS = {
     "arguments": "canon",
     "cassette": "cassette",
     "startup": "startup",
+    "plugin": "plugin",
 }
 
 NAMES = ", ".join(BENCHMARKS)
