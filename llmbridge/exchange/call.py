@@ -126,7 +126,7 @@ class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
     `end` is None while bytes may still come. `replayed` says that the bytes are a recording: nothing may be added.
-    `farewell` gives the bytes that may end the stream here with an error, none inside an event. `settled` is the end once
+    `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an error, none inside an event. `settled` is the end once
     it is certain, although bytes may still come: a client that leaves after the last event has missed nothing.
     """
 
@@ -134,6 +134,7 @@ class Reply:
         "_chunks",
         "_on_end",
         "_source",
+        "at_once",
         "end",
         "error",
         "farewell",
@@ -152,6 +153,7 @@ class Reply:
         source: "Reply | None" = None,
         on_end: Callable[["Reply"], None] | None = None,
         replayed: bool = False,
+        at_once: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
@@ -159,6 +161,7 @@ class Reply:
         self.error: BridgeError | None = None
         self.settled: End | None = None
         self.replayed: bool = replayed or (source is not None and source.replayed)
+        self.at_once = at_once
         self.farewell: Callable[[BridgeError], bytes] = (
             source.farewell if source is not None else no_farewell
         )
@@ -170,9 +173,16 @@ class Reply:
         self,
         transform: Callable[["Reply"], AsyncIterator[bytes]],
         on_end: Callable[["Reply"], None] | None = None,
+        *,
+        prompt: bool = False,
     ) -> "Reply":
-        """This reply with its bytes passed through `transform`; `on_end` runs once, when `end` is known."""
-        return Reply(self.status, self.headers, transform(self), source=self, on_end=on_end)
+        """This reply with its bytes passed through `transform`; `on_end` runs once, when `end` is known.
+
+        A `prompt` transform waits for nothing but the reply.
+        """
+        at_once = prompt and self.at_once
+        chunks = transform(self)
+        return Reply(self.status, self.headers, chunks, source=self, on_end=on_end, at_once=at_once)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -30,7 +30,7 @@ async def frame(call: Call, forward: Handler) -> Reply:
     if reply.status >= 400 or _is_block(call, reply):
         return reply
     watch = _Watch(call.dialect, reply)
-    watch.framed = reply.through(watch.chunks)
+    watch.framed = reply.through(watch.chunks, prompt=True)
     if not reply.replayed:
         watch.framed.farewell = watch.farewell
     return watch.framed

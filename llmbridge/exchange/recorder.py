@@ -75,7 +75,7 @@ class Recorder:
             )
             self._store.add(record)
 
-        return reply.through(tee, keep)
+        return reply.through(tee, keep, prompt=True)
 
     def _without_secrets(self, call: Call) -> tuple[Request, tuple[str, ...]]:
         """The request as it is sent; one that nobody changed on the way was seen to when it came."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from llmbridge.errors import BridgeShutdown, UpstreamError
+from llmbridge.errors import BridgeError, BridgeShutdown, UpstreamError
 from llmbridge.exchange.call import Caller, Handle, Headers, Reply, Request
 from llmbridge.frontends.variables import PLACEHOLDER_KEY
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 CLOSE_LIMIT_S = 5.0
 """How long the end of an abandoned reply may take."""
+
+AHEAD_BYTES = 256 * 1024
+"""How much is fetched from another thread at one go, where all of it is there at once."""
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
 
@@ -159,6 +163,7 @@ class Pieces:
         self._step: asyncio.Task[Any] | None = None
         self._reply: Reply | None = None
         self._closed = False
+        self._ahead: deque[bytes | BridgeError | None] = deque()
 
     def open(self, handle: Handle, request: Request) -> Reply:
         """Ask, and wait for the head.
@@ -171,6 +176,8 @@ class Pieces:
             self._step = asyncio.current_task()
             async with self._turn:
                 self._reply = await handle(request)
+                if self._reply.at_once:
+                    await self._fetch(self._reply)
                 return self._reply
 
         reply = self._wait(ask, self._timeout_s)
@@ -185,7 +192,10 @@ class Pieces:
             BridgeError: the answer broke off, or the bridge was closed.
             TimeoutError: nothing came within the client's read timeout.
         """
-        return self._wait(self._next, self._timeout_s)
+        found = self._ahead.popleft() if self._ahead else self._wait(self._next, self._timeout_s)
+        if isinstance(found, BridgeError):
+            raise found
+        return found
 
     def close(self) -> None:
         """Give up what is left of the reply; doing it twice, or after the bridge, is fine."""
@@ -195,11 +205,27 @@ class Pieces:
         with suppress(BridgeShutdown):
             self._wait(self._close, None)
 
-    async def _next(self) -> bytes | None:
+    async def _next(self) -> bytes | BridgeError | None:
         assert self._reply is not None, "opened before it is read"
         self._step = asyncio.current_task()
         async with self._turn:
-            return await anext(self._reply, None)
+            if not self._reply.at_once:
+                return await anext(self._reply, None)
+            await self._fetch(self._reply)
+            return self._ahead.popleft()
+
+    async def _fetch(self, reply: Reply) -> None:
+        """Take what is there, so that not every piece crosses from one thread to the other alone."""
+        size = 0
+        try:
+            while size < AHEAD_BYTES:
+                piece = await anext(reply, None)
+                self._ahead.append(piece)
+                if piece is None:
+                    return
+                size += len(piece)
+        except BridgeError as error:
+            self._ahead.append(error)
 
     async def _close(self) -> None:
         # The step may still run, although its caller was interrupted or out of time.

@@ -114,6 +114,8 @@ class _AsyncStream(httpx.AsyncByteStream):
 
     async def _next(self) -> bytes | None:
         assert self._reply is not None, "opened before it is read"
+        if self._reply.at_once:
+            return await anext(self._reply, None)
         async with asyncio.timeout(self._timeout_s):
             return await anext(self._reply, None)
 

@@ -279,7 +279,8 @@ class Replay:
         if due is not None:
             await self._reach(arrived + due[0])
         headers = record.headers.without(*_NOT_REPLAYED)
-        return Reply(record.status, headers, self._play(record, arrived, due), replayed=True)
+        chunks = self._play(record, arrived, due)
+        return Reply(record.status, headers, chunks, replayed=True, at_once=due is None)
 
     async def _without(
         self,
