@@ -4,10 +4,13 @@ Parts that need a heavy package are imported by the method that uses them.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
 
 from llmbridge.canon.events import Event
 from llmbridge.canon.messages import Ask, Context, JsonObject, Model
@@ -32,8 +35,8 @@ from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.frontends.portal import Portal
-from llmbridge.providers import PROVIDERS, Provider, dialect_named
-from llmbridge.stores.memory import MemoryStore
+from llmbridge.providers import PROVIDERS, Provider, dialect_named, rows_with
+from llmbridge.stores.opening import open_store
 from llmbridge.upstreams.live import Live
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
@@ -74,7 +77,8 @@ class Bridge:
         allowed_hosts: Iterable[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        rows = _rows(providers, base_urls or {}, os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        rows = rows_with(providers, base_urls or {}, environ)
         if upstream is not None and not callable(upstream):
             raise ConfigurationError(
                 f"{upstream!r} is no upstream: give Live(), Replay({upstream!r}), Script(...) or a handler"
@@ -83,7 +87,7 @@ class Bridge:
         self.store: Store = open_store(store)
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
-        redactor = Redactor(_secrets(rows, os.environ if environ is None else environ))
+        redactor = Redactor(_secrets(rows, environ))
         equip: Callable[[Redactor, Callable[[], Handler]], None] | None
         equip = getattr(self.upstream, "equip", None)
         if equip is not None:
@@ -93,14 +97,15 @@ class Bridge:
         interceptors = (*interceptors, recorder, self._not_itself, frame, self._faults)
         handler = chain(interceptors, self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
-        self._portal = Portal()
+        self._portal = Portal(self._close_upstream)
         self._servers: list[Server] = []
+        self._mounted: ASGIApp | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
-        urls = ", ".join(server.url for server in self._servers)
-        return (
-            f"Bridge({self.upstream!r}, store={self.store!r}{', serving ' + urls if urls else ''})"
-        )
+        urls = ", ".join(server.url for server in self._servers if server.running)
+        doing = ", closed" if self._closed else f", serving {urls}" if urls else ""
+        return f"Bridge({self.upstream!r}, store={self.store!r}{doing})"
 
     # What happened
 
@@ -185,11 +190,27 @@ class Bridge:
 
     @property
     def asgi(self) -> "ASGIApp":
-        """An ASGI app to mount in FastAPI or Starlette at any prefix; who may reach it is the outer app's affair.
+        """The bridge as an ASGI app, to mount in FastAPI or Starlette at any prefix; see `asgi_app`.
 
-        It answers to loopback Host names and to the bridge's `allowed_hosts`.
+        It answers to loopback Host names and to the bridge's `allowed_hosts`. Its `token` is what clients must send, None
+        when no key could be spent.
         """
-        return self._app(None)
+        if self._mounted is None:
+            self._mounted = self.asgi_app()
+        return self._mounted
+
+    def asgi_app(
+        self,
+        *,
+        token: str | Literal["auto"] | None = "auto",
+        allowed_origins: Collection[str] = (),
+        max_in_flight: int = 512,
+    ) -> "ASGIApp":
+        """An ASGI app with rules of its own; they mean what they mean for `serve`.
+
+        Say `token=None` where the app around it decides who may come in.
+        """
+        return self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
 
     def serve(
         self,
@@ -198,20 +219,27 @@ class Bridge:
         *,
         token: str | Literal["auto"] | None = "auto",
         allow_remote: bool = False,
+        allowed_origins: Collection[str] = (),
         max_in_flight: int = 512,
     ) -> "Server":
         """Serve over HTTP from a background thread; ready when it returns, stopped by `with` or `stop()`.
 
         `port` 0 takes a free one. `token` "auto" makes a random one when a provider's key could be spent; None must be
-        said. Beyond loopback `allow_remote=True` and a token are needed. More than `max_in_flight` calls at once are
-        answered with 503.
+        said. Beyond loopback `allow_remote=True` and a token are needed. Web pages of `allowed_origins` may call, and no
+        others. More than `max_in_flight` calls at once are answered with 503.
 
         Raises:
             ConfigurationError: the address cannot be served, or is not safe to serve.
         """
         from llmbridge.frontends.server import Server
 
-        app = self._app(self._token(token), host, max_in_flight)
+        if self._closed:
+            raise ConfigurationError("the bridge is closed: make a new one")
+        hosts: Collection[str] | None = (host, *self._allowed_hosts)
+        if host in ("0.0.0.0", "::") and not self._allowed_hosts:
+            # Served under names that are not known here; the token keeps strange pages out.
+            hosts = None
+        app = self._app(token, hosts, allowed_origins, max_in_flight)
         server = Server(app, self._portal.open(), host=host, port=port, allow_remote=allow_remote)
         self._servers.append(server.start())
         return server
@@ -276,9 +304,10 @@ class Bridge:
 
     def close(self) -> None:
         """Stop serving, let go of connections and threads, close the store. Twice is fine."""
+        self._closed = self.handle.closed = True
         for server in tuple(self._servers):
             server.stop()
-        self._portal.close(self._close_upstream)
+        self._portal.close()
         try:
             self._upstream_part("settle")
         finally:
@@ -295,12 +324,25 @@ class Bridge:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close_upstream()
+        # Closing waits for the bridge's own thread.
+        await anyio.to_thread.run_sync(self.close)
+
     # Inner workings
 
     async def _not_itself(self, call: Call, forward: Handler) -> Reply:
         """A process that exported `server.env()` must not call itself without end."""
         origin = _origin(call.provider.base_url)
-        if any(_origin(server.url) == origin for server in self._servers):
+        if any(_origin(server.url) == origin for server in self._servers if server.running):
             raise UpstreamError(
                 f"{call.provider.name!r} leads back to this bridge at {call.provider.base_url}:"
                 " unset its base URL variable, or give base_urls={...}"
@@ -322,18 +364,22 @@ class Bridge:
         return shape(request, self._router.destination(request)).encode_error(error)
 
     def _app(
-        self, token: str | None, host: str = "127.0.0.1", max_in_flight: int = 512
+        self,
+        token: str | None,
+        hosts: Collection[str] | None,
+        origins: Collection[str],
+        max_in_flight: int,
     ) -> "ASGIApp":
         from llmbridge.frontends.admission import LOOPBACK_HOSTS
         from llmbridge.frontends.asgi import ASGIApp, Limits
 
-        hosts: set[str] | None = {*LOOPBACK_HOSTS, host, *self._allowed_hosts}
-        if host in ("0.0.0.0", "::") and not self._allowed_hosts:
-            # Served under names that are not known here; the token keeps strange pages out.
-            hosts = None
-        limits = Limits(in_flight=max_in_flight)
         return ASGIApp(
-            self.handle, self._encode_error, token=token, allowed_hosts=hosts, limits=limits
+            self.handle,
+            self._encode_error,
+            token=self._token(token),
+            allowed_hosts=None if hosts is None else {*LOOPBACK_HOSTS, *hosts},
+            allowed_origins=origins,
+            limits=Limits(in_flight=max_in_flight),
         )
 
     def _upstream_part(self, name: str) -> None:
@@ -366,43 +412,9 @@ class Bridge:
         }
 
 
-def _rows(
-    providers: Iterable[Provider], base_urls: Mapping[str, str], environ: Mapping[str, str]
-) -> list[Provider]:
-    """The table with the user's rows, keys and URLs in it; a later row replaces one of the same name."""
-    table = {row.name: row for row in (*PROVIDERS, *providers)}
-    unknown = [name for name in base_urls if name not in table]
-    if unknown:
-        raise ConfigurationError(
-            f"base_urls names {unknown[0]!r}, which is no provider: there are {', '.join(table)}"
-        )
-    rows = (row.configured(environ) for row in table.values())
-    return [row.at(base_urls[row.name]) if row.name in base_urls else row for row in rows]
-
-
 def _secrets(rows: Iterable[Provider], environ: Mapping[str, str]) -> set[str]:
     """What must not reach a store: the providers' keys, and what the environment calls a secret."""
     return secrets_of(environ) | {row.key for row in rows if row.key}
-
-
-def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
-    """What `Bridge(store=...)` means.
-
-    Raises:
-        ConfigurationError: no such store.
-    """
-    if store is None:
-        return MemoryStore()
-    if not isinstance(store, str | os.PathLike):
-        return store
-    path = os.fspath(store)
-    if path.endswith((".yaml", ".yml", ".json")):
-        from llmbridge.stores.cassette import Cassette
-
-        return Cassette.open(path)
-    raise ConfigurationError(
-        f"store={path!r}: give a path that ends in .yaml or .json, a Store, or None for memory"
-    )
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -1,6 +1,6 @@
 """Who speaks what: one row a provider. Adding one that speaks a known dialect is adding a row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -191,3 +191,21 @@ PROVIDERS: tuple[Provider, ...] = (
     _compatible("cloudflare", "", key_env=("CLOUDFLARE_API_TOKEN",), hosts=("api.cloudflare.com",)),
 )
 """Every provider known from the start; `Bridge(providers=[...])` adds rows."""
+
+
+def rows_with(
+    providers: Iterable[Provider], base_urls: Mapping[str, str], environ: Mapping[str, str]
+) -> list[Provider]:
+    """The table with the user's rows, keys and URLs in it; a later row replaces one of the same name.
+
+    Raises:
+        ConfigurationError: `base_urls` names no provider, or an address that cannot be.
+    """
+    table = {row.name: row for row in (*PROVIDERS, *providers)}
+    unknown = [name for name in base_urls if name not in table]
+    if unknown:
+        raise ConfigurationError(
+            f"base_urls names {unknown[0]!r}, which is no provider: there are {', '.join(table)}"
+        )
+    rows = (row.configured(environ) for row in table.values())
+    return [row.at(base_urls[row.name]) if row.name in base_urls else row for row in rows]

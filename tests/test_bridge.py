@@ -103,6 +103,63 @@ def test_what_spends_no_key_needs_no_token(upstream: Any) -> None:
         assert server.token is None
 
 
+async def test_a_mounted_bridge_asks_for_its_token_when_a_key_could_be_spent() -> None:
+    bridge = Bridge(Live(), environ={"OPENAI_API_KEY": "sk-x"})
+    app = bridge.asgi
+    client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost")
+
+    async with client:
+        refused = await client.post("/v1/chat/completions", json=HI)
+        known = {"authorization": f"Bearer {bridge.asgi.token}"}
+        taken = await client.post("/v1/chat/completions", content=b"{", headers=known)
+
+    assert (refused.status_code, taken.status_code, bridge.asgi is app) == (401, 400, True)
+
+
+async def test_a_mounted_bridge_without_a_key_to_spend_asks_nobody() -> None:
+    async with script() as bridge:
+        client = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(bridge.asgi), base_url="http://localhost"
+        )
+        async with client:
+            answer = await client.post("/openai/v1/chat/completions", json=HI)
+
+    assert (answer.status_code, bridge.asgi.token) == (200, None)
+
+
+def test_pages_of_allowed_origins_may_call() -> None:
+    with script() as bridge, bridge.serve(allowed_origins=["http://localhost:3000"]) as server:
+        answers = [
+            httpx2.post(
+                f"{server.url}/v1/chat/completions", json=HI, headers={"origin": origin}
+            ).status_code
+            for origin in ("http://localhost:3000", "http://evil.example")
+        ]
+
+    assert answers == [200, 403]
+
+
+def test_a_closed_bridge_makes_no_calls_and_does_not_serve() -> None:
+    bridge = script()
+    bridge.serve()
+    bridge.close()
+
+    with httpx2.Client(transport=bridge.transport()) as client:
+        answer = client.post(CHAT, json=HI)
+
+    assert (answer.status_code, "the bridge is closed" in answer.text, bridge.records) == (
+        503,
+        True,
+        [],
+    )
+    assert repr(bridge) == (
+        "Bridge(Script(1 lines, 0 said), store=MemoryStore(0 interceptions, 0 records), closed)"
+    )
+    with pytest.raises(ConfigurationError, match="the bridge is closed"):
+        bridge.serve()
+    bridge.close()
+
+
 def test_an_empty_token_is_no_token() -> None:
     with script() as bridge, pytest.raises(ConfigurationError, match="token=''"):
         bridge.serve(token="")

@@ -10,11 +10,12 @@ from typing import cast
 
 import typer
 
-from llmbridge.bridge import Bridge, open_store
+from llmbridge.bridge import Bridge
 from llmbridge.cli.log import LoggedStore
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.frontends.server import Server
 from llmbridge.stores.memory import MemoryStore
+from llmbridge.stores.opening import open_store
 from llmbridge.upstreams.replay import Replay
 from llmbridge.upstreams.source import Mode
 

@@ -79,6 +79,9 @@ class EventStream:
         self._snapshot = Snapshot()
         self._deltas = read_deltas(dialect, reply)
 
+    def __repr__(self) -> str:
+        return f"EventStream({self._reply.status}, {self._reply.end or 'under way'})"
+
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from uuid import uuid4
 
-from llmbridge.errors import BridgeError, End, StoreUnavailable
+from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
 from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request, once
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
@@ -34,7 +34,10 @@ def new_id() -> str:
 
 
 class Intake:
-    """The `Handle` that every frontend holds. `inflight` are the interceptions under way, by id."""
+    """The `Handle` that every frontend holds. `inflight` are the interceptions under way, by id.
+
+    Once `closed` it makes no more calls, since nobody would record them.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Intake:
         ids: Callable[[], str] = new_id,
     ) -> None:
         self.inflight: dict[str, Interception] = {}
+        self.closed = False
         self._router = router
         self._handler = handler
         self._store = store
@@ -56,6 +60,10 @@ class Intake:
     async def __call__(self, request: Request) -> Reply:
         """The reply; what goes wrong on the way is a reply too, in the client's dialect."""
         where = self._router.destination(request)
+        if self.closed:
+            return error_reply(
+                shape(request, where), BridgeShutdown("the bridge is closed: make a new one")
+            )
         received = Received(request, *self._redactor.request(request))
         call = self._route(received, where)
         opened = self._open(received.kept, where, call)

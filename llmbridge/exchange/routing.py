@@ -98,8 +98,8 @@ class Router:
             NotFound: no provider or route of this name.
             RequestError: the body is not JSON.
         """
-        if request.caller.frontend == "server" and where.dialect is OPAQUE:
-            raise NotFound(f"no route {request.method} {request.path!r}: {self._known_routes()}")
+        if request.caller.frontend == "server":
+            self._check_served(request, where)
         peek = _read(request, where.dialect)
         model = peek.model if isinstance(peek.model, str) else ""
         if where.bare:
@@ -115,6 +115,16 @@ class Router:
             streaming,
             received,
         )
+
+    def _check_served(self, request: Request, where: Destination) -> None:
+        if where.dialect is not OPAQUE:
+            if where.provider.name not in self.providers:
+                known = ", ".join(self.providers)
+                raise NotFound(f"no provider {where.provider.name!r}: there are {known}")
+            return
+        if _dialect("POST", where.target.partition("?")[0], where.provider) is not OPAQUE:
+            raise NotFound(f"{request.path!r} takes POST, not {request.method}")
+        raise NotFound(f"no route {request.method} {request.path!r}: {self._known_routes()}")
 
     def _find(self, request: Request, path: str) -> tuple[Provider, str, bool]:
         in_process = request.caller.frontend != "server"

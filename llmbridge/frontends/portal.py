@@ -1,5 +1,6 @@
 """One event loop in a background thread: how sync code and the server reach the async core."""
 
+import atexit
 from collections.abc import Awaitable, Callable
 from threading import Event, Lock, Thread
 
@@ -8,9 +9,13 @@ from anyio.from_thread import BlockingPortal
 
 
 class Portal:
-    """Opens when first needed, closes once; a daemon, so that a forgotten bridge does not hold up the exit."""
+    """Opens when first needed; `last` is run on the loop before it closes.
 
-    def __init__(self) -> None:
+    The thread is a daemon, so that a forgotten bridge does not hold up the exit, and is closed at the exit all the same.
+    """
+
+    def __init__(self, last: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._last = last
         self._lock = Lock()
         self._portal: BlockingPortal | None = None
         self._thread: Thread | None = None
@@ -25,17 +30,20 @@ class Portal:
                 )
                 self._thread.start()
                 ready.wait()
+                atexit.register(self.close)
             assert self._portal is not None, "the thread sets it before it says ready"
             return self._portal
 
-    def close(self, last: Callable[[], Awaitable[None]]) -> None:
-        """Run `last` on the loop, then end loop and thread. Nothing happens where none runs."""
+    def close(self) -> None:
+        """End loop and thread. Nothing happens where none runs."""
+        atexit.unregister(self.close)
         with self._lock:
             portal, thread = self._portal, self._thread
             self._portal = self._thread = None
         if portal is None or thread is None:
             return
-        portal.call(last)
+        if self._last is not None:
+            portal.call(self._last)
         portal.call(portal.stop)
         thread.join()
 

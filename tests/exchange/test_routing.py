@@ -164,6 +164,21 @@ def test_a_server_has_no_other_routes(path: str) -> None:
         router.call(request, router.destination(request), "i")
 
 
+def test_a_path_that_takes_post_says_so() -> None:
+    request = Request("GET", "http://127.0.0.1:8765/openai/v1/chat/completions", caller=SERVER)
+    router = Router()
+
+    with pytest.raises(NotFound, match="takes POST, not GET"):
+        router.call(request, router.destination(request), "i")
+
+
+def test_a_provider_that_is_not_there_is_named_with_those_that_are() -> None:
+    router, request = Router(), to_server("/opnai/v1/chat/completions")
+
+    with pytest.raises(NotFound, match="no provider 'opnai': there are anthropic, openai"):
+        router.call(request, router.destination(request), "i")
+
+
 def test_a_route_sends_a_bare_request_elsewhere_and_renames_the_model() -> None:
     router = Router(routes={"gpt-*": "openrouter/openai/gpt", "*": "groq"})
     request = to_server("/v1/chat/completions", b'{"model":"gpt-9","messages":[],"n":1}')
