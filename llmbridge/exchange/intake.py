@@ -79,7 +79,9 @@ class Intake:
             shutdown = "bridge_shutdown" in reason.args
             self._close(opened, call, "bridge_shutdown" if shutdown else "client_gone", None)
             raise
-        answer = reply.through(_last_words, lambda ended: self._end(opened, call, ended))
+        answer = reply.through(
+            _last_words, lambda ended: self._end(opened, call, ended), prompt=True
+        )
         answer.headers = passed_on(reply.headers)
         return answer
 
@@ -176,7 +178,7 @@ def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
     fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
     if error.status < 500:
         fields.append(("x-should-retry", "false"))
-    reply = Reply(error.status, Headers(fields), once(body))
+    reply = Reply(error.status, Headers(fields), once(body), at_once=True)
     reply.settled, reply.error = error.end, error
     return reply
 
