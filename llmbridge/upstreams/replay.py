@@ -1,6 +1,6 @@
 """Recordings as a provider: the same bytes in the same pieces, at the recorded pace when asked, and new ones made."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -37,6 +37,7 @@ OnMiss = Literal["reply", "raise"]
 _BROKEN: frozenset[End] = frozenset(
     {"truncated", "client_gone", "interrupted", "bridge_shutdown", "bridge_limit"}
 )
+_JOINED_BYTES = 32 * 1024
 _NOT_REPLAYED = ("content-encoding", "transfer-encoding", "connection", "keep-alive")
 
 _session: ContextVar[str | None] = ContextVar("llmbridge_session", default=None)
@@ -279,7 +280,10 @@ class Replay:
         if due is not None:
             await self._reach(arrived + due[0])
         headers = record.headers.without(*_NOT_REPLAYED)
-        chunks = self._play(record, arrived, due)
+        # A socket joins what is there at once; the pieces that a client in this process sees are kept.
+        served = call.request.caller.frontend == "server"
+        pieces = _joined(record) if due is None and served else _pieces(record)
+        chunks = self._play(record, pieces, arrived, due)
         return Reply(record.status, headers, chunks, replayed=True, at_once=due is None)
 
     async def _without(
@@ -304,9 +308,13 @@ class Replay:
         raise error
 
     async def _play(
-        self, record: Record, arrived: float, due: tuple[float, Sequence[float]] | None
+        self,
+        record: Record,
+        pieces: Iterable[bytes],
+        arrived: float,
+        due: tuple[float, Sequence[float]] | None,
     ) -> AsyncIterator[bytes]:
-        for place, (_, chunk) in enumerate(record.chunks):
+        for place, chunk in enumerate(pieces):
             if due is not None:
                 await self._reach(arrived + due[1][place])
             yield chunk
@@ -361,3 +369,21 @@ class Replay:
                 f"mode={self._loaded.options.mode!r} needs an upstream: give Replay(..., upstream=Live())"
             )
         return self._upstream
+
+
+def _pieces(record: Record) -> Iterator[bytes]:
+    return (chunk for _, chunk in record.chunks)
+
+
+def _joined(record: Record) -> Iterator[bytes]:
+    """The pieces, several at a time."""
+    waiting: list[bytes] = []
+    size = 0
+    for _, chunk in record.chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= _JOINED_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
