@@ -16,7 +16,7 @@ _SENT = "llmbridge"
 
 
 class LLMBridgeWarning(pytest.PytestWarning):
-    """Recordings were left over."""
+    """Recordings were left over, or are not what the provider says today."""
 
 
 class Hooks:
@@ -72,6 +72,8 @@ class Hooks:
         if verdict:
             pytest.fail(verdict, pytrace=False)
         turn.passed = True
+        for drift in turn.drift:
+            item.warn(LLMBridgeWarning(drift))
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -2,7 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+
+from llmbridge.exchange.record import Record
+from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.whole_file import mark_of
 
 
 class Recording:
@@ -14,20 +19,33 @@ class Recording:
         self.failed = path.with_name(f"{path.name}.failed")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.draft.unlink(missing_ok=True)
-        if path.exists() and not afresh:
+        self._seen = mark_of(path)
+        if self._seen is not None and not afresh:
             shutil.copyfile(path, self.draft)
-        self._before = self._bytes()
 
-    def settle(self, passed: bool) -> Path | None:
-        """Where the recording is now; None where nothing was recorded."""
-        if self._bytes() == self._before:
+    def settle(self, passed: bool, recorded: Sequence[Record]) -> Path | None:
+        """Where the recording is now; None where nothing was recorded.
+
+        Raises:
+            CassetteError: somebody else writes the same cassette, and what they wrote cannot be added to.
+        """
+        if not recorded:
             self.draft.unlink(missing_ok=True)
             return None
-        place = self.path if passed else self.failed
-        os.replace(self.draft, place)
-        if passed:
-            self.failed.unlink(missing_ok=True)
-        return place
+        if not passed:
+            os.replace(self.draft, self.failed)
+            return self.failed
+        if mark_of(self.path) == self._seen:
+            os.replace(self.draft, self.path)
+        else:
+            # A test in another worker has recorded into it meanwhile.
+            self._add(recorded)
+        self.failed.unlink(missing_ok=True)
+        return self.path
 
-    def _bytes(self) -> bytes | None:
-        return self.draft.read_bytes() if self.draft.exists() else None
+    def _add(self, recorded: Sequence[Record]) -> None:
+        cassette = Cassette.open(self.path)
+        for record in recorded:
+            cassette.add(record)
+        cassette.close()
+        self.draft.unlink(missing_ok=True)

@@ -4,24 +4,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from llmbridge.errors import BridgeError
-from llmbridge.exchange.call import Handler
-from llmbridge.exchange.record import Record
 from llmbridge.pytest_plugin.options import Wanted
-from llmbridge.pytest_plugin.recording import Recording
-from llmbridge.pytest_plugin.session_bridge import SessionBridge
-from llmbridge.pytest_plugin.watch import Scripts, Unanswering, Watch
-from llmbridge.upstreams.live import Live
-from llmbridge.upstreams.replay import Replay
-from llmbridge.upstreams.script import Script
+
+if TYPE_CHECKING:
+    from llmbridge.exchange.call import Handler
+    from llmbridge.exchange.record import Record
+    from llmbridge.pytest_plugin.recording import Recording
+    from llmbridge.pytest_plugin.session_bridge import SessionBridge
+    from llmbridge.pytest_plugin.watch import Scripts, Watch
+    from llmbridge.upstreams.replay import Replay
+    from llmbridge.upstreams.script import Script
 
 
 class Turn:
-    """A test's turn at the run's server. Its bridge is made when somebody first asks for it."""
+    """A test's turn at the run's server. Its bridge is made, and loaded, when somebody first asks for it."""
 
     def __init__(
-        self, nodeid: str, path: Path, wanted: Wanted, make: Callable[[Handler], SessionBridge]
+        self, nodeid: str, path: Path, wanted: Wanted, make: "Callable[[Handler], SessionBridge]"
     ) -> None:
         self.nodeid = nodeid
         self.path = path
@@ -44,8 +46,10 @@ class Turn:
         return self._bridge is not None
 
     @property
-    def bridge(self) -> SessionBridge:
+    def bridge(self) -> "SessionBridge":
         """The test's bridge, made now if it was not."""
+        from llmbridge.pytest_plugin.watch import Watch  # noqa: PLC0415
+
         with self._lock:
             if self._bridge is None:
                 self._watch = Watch(self._upstream(), self.may_spend)
@@ -64,8 +68,10 @@ class Turn:
         """True where calls may reach a provider."""
         return self.scripts is None and (self.may_record or self.wanted.mode in ("live", "verify"))
 
-    def say(self, script: Script | None = None) -> None:
+    def say(self, script: "Script | None" = None) -> None:
         """Answer by script from now on, instead of from recordings."""
+        from llmbridge.pytest_plugin.watch import Scripts  # noqa: PLC0415
+
         with self._lock:
             if self.scripts is None:
                 self.scripts = Scripts()
@@ -75,18 +81,18 @@ class Turn:
                 self.scripts.add(script)
 
     @property
-    def recordings(self) -> list[Record]:
+    def recordings(self) -> "list[Record]":
         """What the cassette holds for this test to play."""
         _ = self.bridge
         return list(self._replay.store) if self._replay is not None else []
 
     @property
-    def records(self) -> Sequence[Record]:
+    def records(self) -> "Sequence[Record]":
         """What was asked and answered so far."""
         return self._bridge.records if self._bridge is not None else ()
 
     @property
-    def played(self) -> list[Record]:
+    def played(self) -> "list[Record]":
         """Those of them that came from the cassette."""
         return [record for record in self.records if record.replayed]
 
@@ -143,7 +149,9 @@ class Turn:
         """Close the bridge and settle the recording; where it is, if there is one."""
         if self._bridge is not None:
             self._bridge.close()
-        return self._recording.settle(self.passed) if self._recording is not None else None
+        if self._recording is None or self._replay is None:
+            return None
+        return self._recording.settle(self.passed, self._replay.recorded)
 
     def _about_misses(self, misses: Counter[str]) -> str:
         count = sum(misses.values())
@@ -158,7 +166,10 @@ class Turn:
         calls = "1 LLM call" if count == 1 else f"{count} LLM calls"
         return "\n".join([f"{calls} found no answer:", *lines])
 
-    def _upstream(self) -> Handler:
+    def _upstream(self) -> "Handler":
+        from llmbridge.pytest_plugin.watch import Unanswering  # noqa: PLC0415
+        from llmbridge.upstreams.live import Live  # noqa: PLC0415
+
         if self.scripts is not None:
             return self.scripts
         if self.wanted.mode == "live":
@@ -171,9 +182,12 @@ class Turn:
             return Unanswering(error)
         return self._replay
 
-    def _open(self) -> Replay:
-        wanted, there = self.wanted, self.path.exists()
-        source: Path | list[Record] = self.path if there else []
+    def _open(self) -> "Replay":
+        from llmbridge.pytest_plugin.recording import Recording  # noqa: PLC0415
+        from llmbridge.upstreams.replay import Replay  # noqa: PLC0415
+
+        wanted = self.wanted
+        source: Path | list[Record] = self.path if self.path.exists() else []
         if self.may_record:
             self._recording = Recording(self.path, afresh=wanted.mode == "rewrite")
             source = self._recording.draft

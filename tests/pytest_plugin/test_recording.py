@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from llmbridge import Cassette
+from llmbridge import Cassette, calls
 from tests.pytest_plugin.project import KEY, outcomes
 
 pytest_plugins = ["pytester"]
@@ -132,3 +132,33 @@ def test_letters(letter):
 
     assert [outcomes(recorded), outcomes(played)] == [{"passed": 2}, {"passed": 2}]
     assert questions(project.path / "cassettes/test_agent/shared.yaml") == ["a", "b"]
+
+
+def test_a_cassette_that_somebody_else_recorded_meanwhile_keeps_both(project, provider):
+    elsewhere = project.cassette("elsewhere", {"b": "0: b"})
+    project.tests(f"""
+@pytest.mark.llm_cassette
+def test_noon(llm_cassette):
+    assert ask("a") == "1: a"
+    os.rename({str(elsewhere)!r}, llm_cassette.path)
+""")
+
+    result = project.run("--llm-record=once")
+
+    assert outcomes(result) == {"passed": 1}
+    assert questions(elsewhere.with_name("test_noon.yaml")) == ["b", "a"]
+
+
+def test_verify_tells_what_has_changed_since(project, provider):
+    project.cassette("test_noon", {"a": calls("clock")})
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon(llm_bridge):
+    reply = llm_bridge.openai().responses.create(model="gpt-5-mini", input="a")
+    assert reply.output[0].name == "clock"
+""")
+
+    result = project.run("--llm-record=verify")
+
+    assert outcomes(result) == {"passed": 1}
+    result.stdout.fnmatch_lines(["*LLMBridgeWarning: *"])
