@@ -126,8 +126,9 @@ class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
     `end` is None while bytes may still come. `replayed` says that the bytes are a recording: nothing may be added.
-    `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an error, none inside an event. `settled` is the end once
-    it is certain, although bytes may still come: a client that leaves after the last event has missed nothing.
+    `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an
+    error, none inside an event. `settled` is the end once it is certain, although bytes may still come: a client that
+    leaves after the last event has missed nothing.
     """
 
     __slots__ = (

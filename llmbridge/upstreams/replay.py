@@ -1,6 +1,15 @@
 """Recordings as a provider: the same bytes in the same pieces, at the recorded pace when asked, and new ones made."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -101,7 +110,8 @@ class _Loaded:
         opened = open_source(source, options.mode)
         self.store = opened.store
         self.recordings = Recordings(opened.records, self._matcher, options.repeats)
-        self.misses: list[Miss] = []
+        # A server may run, and be asked in vain, for days.
+        self.misses: deque[Miss] = deque(maxlen=1000)
         self.differences: list[Drift] = []
         self.keeper: Keeper | None = None
         if opened.writable is not None:
@@ -210,7 +220,7 @@ class Replay:
 
     @property
     def misses(self) -> list[Miss]:
-        """What no recording answered, also where the client did not care."""
+        """What no recording answered, also where the client did not care; of very many, the last."""
         return list(self._loaded.misses)
 
     @property

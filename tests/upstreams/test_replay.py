@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -7,7 +8,7 @@ import pytest
 
 from llmbridge.bridge import Bridge
 from llmbridge.errors import ConfigurationError, StreamTruncated
-from llmbridge.exchange.call import Headers, Reply, Request
+from llmbridge.exchange.call import Caller, Headers, Reply, Request
 from llmbridge.exchange.record import Record
 from llmbridge.upstreams.replay import Replay
 
@@ -177,3 +178,27 @@ async def test_what_was_recorded_live_replays_from_memory() -> None:
     await asked(live, request())
 
     assert await asked(bridge(live.records), request()) == (200, [*PIECES])
+
+
+def many(count: int) -> Record:
+    events = tuple((0.1, b"data: %05d\n\n" % n) for n in range(count))
+    return Record("i", "openai", "openai.chat", request(), 200, SSE, events)
+
+
+async def pieces_for(frontend: str, **options: Any) -> list[bytes]:
+    asked = replace(request(), caller=Caller(frontend))
+    reply = await Bridge(Replay([many(9000)], **options), environ={}).handle(asked)
+    return [chunk async for chunk in reply]
+
+
+async def test_for_a_socket_what_is_there_at_once_is_joined() -> None:
+    joined = await pieces_for("server")
+
+    assert (b"".join(joined), len(joined)) == (many(9000).body, 4)
+
+
+async def test_at_a_pace_it_is_not() -> None:
+    async def sleep(seconds: float) -> None:
+        """Do not."""
+
+    assert len(await pieces_for("server", speed=1, sleep=sleep)) == 9000

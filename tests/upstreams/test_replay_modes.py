@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,42 @@ async def test_the_client_has_the_first_piece_while_the_rest_is_still_to_come(pa
         rest = [chunk async for chunk in reply]
 
     assert (first, waiting, rest) == (says("first"), True, [DONE])
+
+
+async def test_what_was_recorded_side_by_side_is_answered_each_in_its_turn(path: Path) -> None:
+    """Five answers that end in the opposite order."""
+    done = [anyio.Event() for _ in range(6)]
+    done[5].set()
+
+    async def upstream(call: Call) -> Reply:
+        n = json.loads(call.request.body)["n"]
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield says(f"answer {n}")
+            await done[n + 1].wait()
+            yield DONE
+            done[n].set()
+
+        return Reply(200, SSE, pieces())
+
+    said = await side_by_side(bridge(path, "once", upstream))
+
+    assert said_in(path)[0] == says("answer 4")
+    assert await side_by_side(Bridge(Replay(path), environ={})) == said
+
+
+async def side_by_side(subject: Bridge) -> dict[int, str]:
+    said: dict[int, str] = {}
+
+    async def ask(n: int) -> None:
+        said[n] = await text(subject, request(n=n))
+
+    with subject:
+        async with anyio.create_task_group() as tasks:
+            for n in range(5):
+                tasks.start_soon(ask, n)
+    assert said == {n: f"answer {n}" for n in range(5)}
+    return said
 
 
 async def test_a_broken_stream_is_kept_and_replays_as_it_broke(path: Path) -> None:
