@@ -125,6 +125,11 @@ class Bridge:
         return tuple(self.handle.inflight.values())
 
     @property
+    def providers(self) -> tuple[Provider, ...]:
+        """The rows this bridge works with, keys and base URLs from the environment in them."""
+        return tuple(self._router.providers.values())
+
+    @property
     def frames(self) -> "Frames":
         """What happened, as pandas DataFrames."""
         from llmbridge.frames import Frames
@@ -424,11 +429,12 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _is_httpx(module: ModuleType | None) -> bool:
-    if module is None or module.__name__ == "httpx2":
+    name = getattr(module, "__name__", module)
+    if name in (None, "httpx2"):
         return False
-    if module.__name__ == "httpx":
+    if name == "httpx":
         return True
-    raise ConfigurationError(f"no transport for {module.__name__!r}: give httpx2 or httpx")
+    raise ConfigurationError(f"no transport for {name!r}: give the module httpx2 or httpx")
 
 
 def _http_module(sdk: ModuleType) -> ModuleType:

@@ -60,6 +60,15 @@ def test_both_generations_of_clients_are_served(module: Any) -> None:
     assert answer.json()["choices"][0]["message"]["content"] == "Hello"
 
 
+@pytest.mark.parametrize(("module", "other"), [(httpx, httpx2), (httpx2, httpx)])
+def test_a_transport_refuses_clients_of_the_other_library(module: Any, other: Any) -> None:
+    with script() as bridge, other.Client(transport=bridge.transport(module)) as client:
+        with pytest.raises(TypeError, match=rf"take bridge\.transport\({other.__name__}\)"):
+            client.post(CHAT, json=HI)
+
+        assert bridge.inflight == ()
+
+
 def test_another_client_library_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="'json'"):
         script().transport(__import__("json"))

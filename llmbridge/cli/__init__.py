@@ -81,6 +81,9 @@ def main() -> None:
     """Run the command line and leave with its exit code: 2 where it was used wrongly."""
     try:
         app(prog_name="llmbridge")
+    except KeyboardInterrupt:
+        # Before a command could see to it itself, as while it is imported.
+        sys.exit(130)
     except BridgeError as error:
         typer.echo(f"llmbridge: {_as_options(error.message)}", err=True)
         sys.exit(2)

@@ -2,7 +2,8 @@
 
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from types import FrameType
@@ -14,6 +15,7 @@ from llmbridge.bridge import Bridge
 from llmbridge.cli.log import LoggedStore
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.frontends.server import Server
+from llmbridge.providers import Provider
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.opening import open_store
 from llmbridge.upstreams.replay import Replay
@@ -78,13 +80,27 @@ def serve_until_stopped(plan: Plan) -> None:
     store = MemoryStore(MEMORY_BYTES) if plan.store == "memory" else open_store(plan.store)
     bridge = Bridge(upstream, store=LoggedStore(store, _say), base_urls=base_urls)
     stop = _stopped_by_signals()
-    with bridge:
+    with _refusals_logged(), bridge:
         token = None if plan.no_token else plan.token
         server = bridge.serve(plan.host, plan.port, token=token, allow_remote=plan.allow_remote)
         _say(_directions(server, made=plan.token == "auto"))
+        if server.token or plan.no_token:
+            _say(_keys(bridge.providers))
         typer.echo(f"llmbridge listening on {server.url}")
         while not stop.wait(FLUSH_S):
             _flush(bridge)
+
+
+@contextmanager
+def _refusals_logged() -> Iterator[None]:
+    """Who is turned away at the door makes no interception, and so no line of the log's own."""
+    logger = logging.getLogger("llmbridge.server")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _say(line: str) -> None:
@@ -136,6 +152,16 @@ def _directions(server: Server, *, made: bool) -> str:
     if server.token is None:
         lines.append("no token: whoever reaches the port may use it")
     return "\n".join(lines)
+
+
+def _keys(providers: Iterable[Provider]) -> str:
+    """Which providers can be asked."""
+    known = [row.name for row in providers if row.key]
+    if known:
+        return f"keys for: {', '.join(known)}"
+    return (
+        "no provider has a key: set OPENAI_API_KEY, ANTHROPIC_API_KEY or the like and start again"
+    )
 
 
 def _flush(bridge: Bridge) -> None:

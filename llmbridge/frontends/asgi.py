@@ -190,6 +190,7 @@ class ASGIApp:
         return TooLarge(f"the request is larger than {self._limits.body_bytes} bytes")
 
     async def _refuse(self, request: Request, send: Send, error: BridgeError) -> None:
+        _logger.info("%s %s: %d %s", request.method, request.path, error.status, error.message)
         more: list[tuple[bytes, bytes]] = []
         if isinstance(error, Overloaded | BridgeShutdown):
             more.append((b"retry-after", b"1"))

@@ -56,6 +56,20 @@ _BAD_NAME = re.compile(r'[^\x21-\x7e]|[()<>@,;:\[\]={}\\"/?]')
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+def check_kind(request: object, kind: type, module: str) -> None:
+    """Refuse another library's request, which its client would fail over without a word.
+
+    Raises:
+        TypeError: the transport was made for another library.
+    """
+    if not isinstance(request, kind):
+        theirs = type(request).__module__.partition(".")[0]
+        raise TypeError(
+            f"this transport is for clients of {module}: for {theirs} take bridge.transport({theirs})"
+            f" or bridge.async_transport({theirs})"
+        )
+
+
 def caller_of(frontend: str, fields: Mapping[str, str]) -> Caller:
     """Who asks, as the request's own fields (names in lower case) say it."""
     agent = fields.get("user-agent", "").split(maxsplit=1)

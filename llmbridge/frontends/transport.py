@@ -13,6 +13,7 @@ from llmbridge.frontends.passing import (
     CLOSE_LIMIT_S,
     Pieces,
     asked,
+    check_kind,
     read_timeout_s,
     reply_fields,
 )
@@ -28,7 +29,8 @@ class BridgeTransport(httpx2.BaseTransport):
         self._portal = portal
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The head; the reply's pieces follow as the response is read."""
+        """The head; the reply"s pieces follow as the response is read."""
+        check_kind(request, httpx2.Request, "httpx2")
         request.read()
         stream = _Stream(Pieces(self._portal(), read_timeout_s(request.extensions)))
         try:
@@ -48,7 +50,8 @@ class AsyncBridgeTransport(httpx2.AsyncBaseTransport):
         self._on_close = on_close
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The head; the reply's pieces follow as the response is read."""
+        """The head; the reply"s pieces follow as the response is read."""
+        check_kind(request, httpx2.Request, "httpx2")
         await request.aread()
         stream = _AsyncStream(read_timeout_s(request.extensions))
         try:
