@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -92,7 +92,7 @@ def serve_until_stopped(plan: Plan) -> None:
 
 
 @contextmanager
-def _refusals_logged() -> Iterator[None]:
+def _refusals_logged() -> Generator[None]:
     """Who is turned away at the door makes no interception, and so no line of the log's own."""
     logger = logging.getLogger("llmbridge.server")
     before = logger.level
