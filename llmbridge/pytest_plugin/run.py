@@ -3,6 +3,8 @@
 import socket
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +32,7 @@ class Run:
         self.settings = settings
         self.environment = Environment()
         self.turn: Turn | None = None
+        self._rewritten: set[Path] = set()
         self._doorway: Doorway | None = None
         self._portal: BlockingPortal | None = None
         self._stack = ExitStack()
@@ -81,7 +84,11 @@ class Run:
         from llmbridge.pytest_plugin.turn import Turn  # noqa: PLC0415
 
         wanted = self.settings.wanted(item.get_closest_marker(MARKER))
-        self.turn = Turn(item.nodeid, cassette_of(item, wanted.name), wanted, self._bridge)
+        path = cassette_of(item, wanted.name)
+        if wanted.mode == "rewrite" and path in self._rewritten:
+            # Tests that share a cassette write it anew together.
+            wanted = replace(wanted, mode="all")
+        self.turn = Turn(item.nodeid, path, wanted, self._bridge)
         self.cover()
         self._block(not self.turn.may_spend)
         return self.turn
@@ -89,6 +96,8 @@ class Run:
     def end(self, turn: "Turn") -> None:
         """Nobody's turn, until the next."""
         self.turn = None
+        if turn.passed and turn.wanted.mode == "rewrite":
+            self._rewritten.add(turn.path)
         if self._portal is not None and turn.may_spend:
             self._portal.call(turn.let_go)
         self._block(True)

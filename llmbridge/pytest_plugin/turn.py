@@ -23,7 +23,11 @@ class Turn:
     """A test's turn at the run's server. Its bridge is made, and loaded, when somebody first asks for it."""
 
     def __init__(
-        self, nodeid: str, path: Path, wanted: Wanted, make: "Callable[[Handler], SessionBridge]"
+        self,
+        nodeid: str,
+        path: Path,
+        wanted: Wanted,
+        make: "Callable[[Handler], SessionBridge]",
     ) -> None:
         self.nodeid = nodeid
         self.path = path
@@ -52,7 +56,8 @@ class Turn:
 
         with self._lock:
             if self._bridge is None:
-                self._watch = Watch(self._upstream(), self.may_spend)
+                upstream = self._upstream()
+                self._watch = Watch(upstream, spends_keys=self.may_spend, strict=self.wanted.strict)
                 self._bridge = self._make(self._watch)
             return self._bridge
 
@@ -196,6 +201,5 @@ class Turn:
             mode=wanted.mode,
             speed=wanted.speed,
             strict=wanted.strict,
-            on_miss="raise" if wanted.strict else "reply",
             **wanted.matching,
         )

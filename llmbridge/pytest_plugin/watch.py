@@ -2,19 +2,26 @@
 
 from collections.abc import Awaitable, Callable
 
-from llmbridge.errors import BridgeError, CassetteMiss, ScriptExhausted
+from _pytest.outcomes import Failed  # pytest.fail.Exception, as a class to type checkers too
+
+from llmbridge.errors import BridgeError, CassetteMiss, CassetteMissed, ScriptExhausted
 from llmbridge.exchange.call import Call, Handler, Reply
 from llmbridge.exchange.redact import Redactor
 from llmbridge.upstreams.lines import Line
 from llmbridge.upstreams.script import Script
 
 
+class Unanswered(Failed, CassetteMissed):
+    """A call of this process found no answer. A failure in pytest's own words: anyio's runner survives no other."""
+
+
 class Watch:
     """An upstream in front of another, which may be changed; `problems` are what a test must not pass with."""
 
-    def __init__(self, upstream: Handler, spends_keys: bool) -> None:
+    def __init__(self, upstream: Handler, *, spends_keys: bool, strict: bool) -> None:
         self.upstream = upstream
         self.spends_keys = spends_keys
+        self._strict = strict
         self.problems: list[str] = []
 
     def __repr__(self) -> str:
@@ -31,6 +38,8 @@ class Watch:
             return await self.upstream(call)
         except (CassetteMiss, ScriptExhausted) as error:
             self.problems.append(error.message)
+            if self._strict:
+                error.loud = Unanswered
             raise
 
     # What a bridge asks of an upstream that has it

@@ -142,6 +142,47 @@ def test_noon():
     )
 
 
+def test_a_client_of_the_fixtures_raises_a_miss_where_it_happens(project):
+    project.tests("""
+def test_noon(llm_bridge):
+    with llm_bridge.openai() as client:
+        try:
+            client.responses.create(model="gpt-5-mini", input="What time is it?")
+        except Exception:
+            pass
+    raise ValueError("never comes here")
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines(["E *: no recording answers POST /responses*"])
+    result.stdout.no_fnmatch_line("E *never comes here*")
+
+
+def test_a_miss_in_an_async_client_fails_only_its_test(project):
+    project.cassette("test_noon")
+    project.tests("""
+pytestmark = [pytest.mark.llm_cassette, pytest.mark.anyio]
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.parametrize("text", ["What day is it?"])
+async def test_miss(llm_bridge, text):
+    async with llm_bridge.async_openai() as client:
+        await client.responses.create(model="gpt-5-mini", input=text)
+
+async def test_noon(llm_bridge):
+    async with llm_bridge.async_openai() as client:
+        reply = await client.responses.create(model="gpt-5-mini", input="What time is it?")
+    assert reply.output_text == "It is noon."
+""")
+
+    assert outcomes(project.run()) == {"failed": 1, "passed": 1}
+
+
 def test_a_miss_is_told_beside_another_failure(project):
     project.tests("""
 @pytest.mark.llm_cassette

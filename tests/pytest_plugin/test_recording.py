@@ -119,7 +119,10 @@ def test_live(llm_bridge):
     assert len(provider.records) == 1
 
 
-def test_a_cassette_that_tests_share_keeps_what_each_of_them_recorded(project, provider):
+@pytest.mark.parametrize("mode", ["new_episodes", "all", "rewrite"])
+def test_a_cassette_that_tests_share_keeps_what_each_of_them_recorded(project, provider, mode):
+    if mode == "rewrite":
+        project.cassette("shared", {"old": "0: old"})
     project.tests("""
 @pytest.mark.llm_cassette("shared", unused="ignore")
 @pytest.mark.parametrize("letter", "ab")
@@ -127,7 +130,7 @@ def test_letters(letter):
     assert letter in ask(letter)
 """)
 
-    recorded = project.run("--llm-record=new_episodes")
+    recorded = project.run(f"--llm-record={mode}")
     played = project.run()
 
     assert [outcomes(recorded), outcomes(played)] == [{"passed": 2}, {"passed": 2}]
