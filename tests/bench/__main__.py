@@ -18,7 +18,7 @@ BENCHMARKS = {
     "relay": "relay",
     "wires": "relay",
     "replay": "replay",
-    "inprocess": "replay",
+    "inprocess": "inprocess",
     "sse": "wire",
     "decode": "wire",
     "snapshot": "canon",
