@@ -135,7 +135,7 @@ def test_noon():
     result.stdout.fnmatch_lines(
         [
             "2 LLM calls found no answer:",
-            "*no recording answers POST /responses (model 'gpt-5-mini')*(2 times)",
+            "*no recording answers*differs in $.input: *time*day*(2 times)",
             f"cassette: {project.path}/cassettes/test_agent/test_noon.yaml",
             "record:   pytest 'test_agent.py::test_noon' --llm-record=new_episodes",
         ]
