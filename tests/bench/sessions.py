@@ -26,8 +26,8 @@ def spelled(data: object, name: str | None = None) -> bytes:
     return ((f"event: {name}\n" if name else "") + f"data: {text}\n\n").encode()
 
 
-def anthropic_events(deltas: int) -> Iterator[bytes]:
-    """A Messages stream of `deltas` pieces of text: five events more."""
+def anthropic_events(deltas: int, texts: Iterable[str] | None = None) -> Iterator[bytes]:
+    """A Messages stream of `deltas` pieces of text, `texts` if given: five events more."""
 
     def event(name: str, **fields: object) -> bytes:
         return spelled({"type": name, **fields}, name)
@@ -42,7 +42,7 @@ def anthropic_events(deltas: int) -> Iterator[bytes]:
     message |= {"stop_reason": None, "usage": {"input_tokens": 25, "output_tokens": 1}}
     yield event("message_start", message=message)
     yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-    for text in pieces(deltas):
+    for text in pieces(deltas) if texts is None else texts:
         yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
     yield event("content_block_stop", index=0)
     yield event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": deltas})
