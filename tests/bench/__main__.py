@@ -19,6 +19,7 @@ BENCHMARKS = {
     "wires": "relay",
     "replay": "replay",
     "inprocess": "inprocess",
+    "pace": "pace",
     "sse": "wire",
     "decode": "wire",
     "snapshot": "canon",

@@ -2,6 +2,7 @@
 
 python -m tests.bench.served relay http://127.0.0.1:PORT
 python -m tests.bench.served replay CASSETTE
+python -m tests.bench.served pace CASSETTE
 """
 
 import sys
@@ -13,6 +14,8 @@ from llmbridge import Bridge, Replay
 def bridge_of(kind: str, source: str) -> Bridge:
     if kind == "replay":
         return Bridge(Replay(source, speed=0, strict=False))
+    if kind == "pace":
+        return Bridge(Replay(source, speed=1, strict=False))
     return Bridge(base_urls={"anthropic": source, "openai": source})
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,9 +126,12 @@ class Exchange:
     request: str
     content_type: str
     body: bytes
+    noted: Mapping[str, object] | None = None
+    """What llmbridge keeps beside an answer, the time of each piece among it."""
 
     def as_vcr(self) -> dict[str, object]:
         headers = {"content-type": ["application/json"]}
+        noted = {} if self.noted is None else {"llmbridge": dict(self.noted)}
         return {
             "request": {
                 "method": "POST",
@@ -140,6 +143,7 @@ class Exchange:
                 "status": {"code": 200, "message": "OK"},
                 "headers": {"content-type": [self.content_type]},
                 "body": {"string": self.body.decode()},
+                **noted,
             },
         }
 
