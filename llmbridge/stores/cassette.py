@@ -24,23 +24,27 @@ SUFFIXES = (".yaml", ".yml", ".json", ".sse", ".chunks.txt")
 class Cassette:
     """Records of one file, or of all files below a folder; a thread writes what is added.
 
-    `Cassette(path)` begins an empty one in place of what is there, `open` goes on with what is there, `load` needs it
-    to be there. Interceptions are kept in memory only. With `ascii` the file holds escapes in place of other
+    `Cassette(path)` goes on with what is there, `Cassette(path, records)` begins anew with these, and `load` needs
+    something to be there. Interceptions are kept in memory only. With `ascii` the file holds escapes in place of other
     characters, for vcrpy on a Windows machine with an old code page.
+
+    Raises:
+        CassetteError: what is there cannot be read.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
-        records: Iterable[Record] = (),
+        records: Iterable[Record] | None = None,
         *,
         ascii: bool = False,
     ) -> None:
         self.path = None if path is None else Path(path)
         self.ascii = ascii
-        self._records = list(records)
+        there = records is None and self.path is not None and self.path.exists()
+        self._records = _recorded(self.path) if there and self.path else list(records or ())
         self._interceptions: dict[str, Interception] = {}
-        self._written = 0
+        self._written = len(self._records) if there else 0
         self._lock = Lock()
         self._writing = Lock()
         self._file = None if self.path is None else CassetteFile(self.path, ascii=ascii)
@@ -56,12 +60,9 @@ class Cassette:
         Raises:
             CassetteError: there are none, or one cannot be read; names the file and the place in it.
         """
-        cassette = cls(path, ascii=ascii)
-        place = Path(path)
-        for file, prefix in _files(place):
-            cassette._records += read(read_whole(file, LIMIT_BYTES), str(file), prefix)
-        cassette._written = len(cassette._records)
-        return cassette
+        if not Path(path).exists():
+            raise CassetteError(f"there is no cassette at {str(path)!r}")
+        return cls(path, ascii=ascii)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, ascii: bool = False) -> Self:
@@ -70,8 +71,7 @@ class Cassette:
         Raises:
             CassetteError: what is there cannot be read.
         """
-        begin = cls.load if Path(path).exists() else cls
-        return begin(path, ascii=ascii)
+        return cls(path, ascii=ascii)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
         """Write all records now, here or elsewhere: JSON when the path ends in .json, else YAML.
@@ -175,11 +175,17 @@ class Cassette:
         return self._file
 
 
+def _recorded(path: Path) -> list[Record]:
+    return [
+        record
+        for file, prefix in _files(path)
+        for record in read(read_whole(file, LIMIT_BYTES), str(file), prefix)
+    ]
+
+
 def _files(path: Path) -> list[tuple[Path, str]]:
     """The files to read, each with what its interception ids begin with."""
     if not path.is_dir():
-        if not path.exists():
-            raise CassetteError(f"there is no cassette at {str(path)!r}")
         return [(path, path.name)]
     files = sorted(
         file

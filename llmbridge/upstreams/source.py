@@ -80,7 +80,7 @@ def _of_file(path: AnyPath, mode: Mode) -> Source:
             f"mode={mode!r} records into one file, and {str(path)!r} is a folder"
         )
     existed = Path(path).exists()
-    cassette = Cassette(path) if mode == "rewrite" else Cassette.open(path)
+    cassette = Cassette(path, ()) if mode == "rewrite" else Cassette.open(path)
     return _recording(cassette, list(cassette), mode, existed=existed)
 
 
