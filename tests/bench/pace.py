@@ -74,7 +74,8 @@ def lateness(server: Program, schedule: Path, count: int) -> dict[str, float]:
     output, problem = process.communicate()
     used = server.cpu_s - used
     if process.returncode:
-        raise BenchError(f"{server.name}, {count} streams: {problem.decode().splitlines()[-1]}")
+        reason = problem.decode().strip().rpartition("\n")[2]
+        raise BenchError(f"{server.name}, {count} streams: {reason}")
     heard = json.loads(output)
     late_ms: list[float] = sorted(heard["late_ms"])
     quantiles = statistics.quantiles(late_ms, n=20)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 LIMIT_S = 30
+LAST = b"\r\n0\r\n\r\n"
 
 
 class Listener(asyncio.Protocol):
@@ -27,6 +28,7 @@ class Listener(asyncio.Protocol):
         self.heard: list[tuple[float, bytes]] = []
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: Any = None
+        self.tail = b""
         self.asked = 0.0
 
     def connection_made(self, transport) -> None:
@@ -38,7 +40,9 @@ class Listener(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard.append((time.perf_counter(), data))
-        if data.endswith(b"0\r\n\r\n") and not self.over.done():
+        # The last chunk may come in two reads.
+        self.tail = (self.tail + data)[-len(LAST) :]
+        if self.tail == LAST and not self.over.done():
             self.over.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -10,7 +10,9 @@ from llmbridge.canon.events import fold
 from llmbridge.canon.messages import AssistantMessage
 from llmbridge.providers import dialect_named
 from llmbridge.wire.sse import SSEDecoder
+from tests.bench.aimock import AimockMissing, installed
 from tests.bench.programs import BenchError, Load, Program, fake_provider, measure
+from tests.bench.punctuality import arrivals
 from tests.bench.relay import WIRES
 from tests.bench.sessions import STREAMS, pieces
 
@@ -53,6 +55,24 @@ def test_load_counts_every_event(provider: Program, wire: str) -> None:
     figures = measure(provider, WIRES[wire], seconds=0.1)
 
     assert figures["all_events"] >= WIRES[wire].events * figures["all_requests"] > 0
+
+
+def test_an_event_comes_with_the_write_that_makes_it_whole() -> None:
+    came = [(1.0, b"ab"), (2.0, b"cd"), (3.0, b"e")]
+
+    assert list(arrivals(came, [b"a", b"bcd", b"e"])) == [1.0, 2.0, 3.0]
+
+
+def test_other_bytes_have_no_lateness() -> None:
+    with pytest.raises(ValueError, match="byte by byte"):
+        list(arrivals([(1.0, b"ab")], [b"a", b"c"]))
+
+
+def test_missing_npm_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(AimockMissing, match="needs node and npm, not found here"):
+        installed()
 
 
 @needs_compiler
