@@ -14,6 +14,7 @@ from llmbridge.canon.messages import (
     Message,
     StopReason,
     Text,
+    Thinking,
     ToolCall,
     ToolResult,
     Usage,
@@ -70,7 +71,11 @@ def reply(
     stop_reason: StopReason | None = None,
     usage: Usage | None = None,
 ) -> AssistantMessage:
-    """A reply of these blocks, in this order: strings are text, `calls(...)` gives its tool call."""
+    """A reply of these blocks, in this order: strings are text, `calls(...)` gives its tool call.
+
+    Raises:
+        ConfigurationError: something else is among them.
+    """
     content = tuple(part for block in blocks for part in _parts(block))
     wants_tools = any(isinstance(part, ToolCall) for part in content)
     reason = stop_reason or ("tool_use" if wants_tools else "stop")
@@ -135,10 +140,18 @@ def _checked(cue: Cue) -> Cue:
     return cue
 
 
-def _parts(block: str | Block | AssistantMessage) -> Sequence[Block]:
-    if isinstance(block, AssistantMessage):
-        return block.content
-    return (Text(block) if isinstance(block, str) else block,)
+def _parts(block: object) -> Sequence[Block]:
+    match block:
+        case AssistantMessage():
+            return block.content
+        case str():
+            return (Text(block),)
+        case Text() | Thinking() | ToolCall():
+            return (block,)
+        case _:
+            raise ConfigurationError(
+                f"{block!r} is no part of a reply: give text, Thinking(...), ToolCall(...) or calls(...)"
+            )
 
 
 def _turn(context: Context) -> Sequence[Message]:

@@ -45,6 +45,12 @@ def test_a_reply_joins_several_calls() -> None:
     assert said.content == (ToolCall("", "clock"), ToolCall("", "weather", {"city": "Lisbon"}))
 
 
+@pytest.mark.parametrize("part", [3, None, ["Hello"]])
+def test_what_is_no_part_of_a_reply_is_refused(part: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no part of a reply"):
+        reply("Hello", part)
+
+
 def test_stop_reason_and_usage_can_be_chosen() -> None:
     said = reply("cut", stop_reason="length", usage=Usage(1, output_tokens=2))
 
