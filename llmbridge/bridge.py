@@ -34,6 +34,7 @@ from llmbridge.exchange.recorder import Recorder
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
+from llmbridge.exchange.translate import translate
 from llmbridge.frontends.portal import Portal
 from llmbridge.providers import PROVIDERS, Provider, dialect_named, rows_with
 from llmbridge.stores.opening import open_store
@@ -94,7 +95,7 @@ class Bridge:
             equip(redactor, Live)
         recorder = Recorder(self.store, redactor)
         self._faults = Faults(faults)
-        interceptors = (*interceptors, recorder, self._not_itself, frame, self._faults)
+        interceptors = (translate, *interceptors, recorder, self._not_itself, frame, self._faults)
         handler = chain(interceptors, self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
         self._portal = Portal(self._close_upstream)

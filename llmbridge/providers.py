@@ -51,6 +51,7 @@ class Provider:
 
     `base_url` is what its SDK calls the base URL; operations such as `/chat/completions` are joined to it. `key` is
     never shown. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
+    `renames` are names that this host has for keys of a translated request.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Provider:
     # A mapping proxy has a hash, and so passes for a default, only from Python 3.12 on.
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     keyless: bool = False
+    renames: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __repr__(self) -> str:
         return f"Provider({self.name!r}, {self.base_url!r}, key={'set' if self.key else None})"
@@ -117,7 +119,13 @@ def _host_matches(pattern: str, host: str) -> bool:
 def _compatible(name: str, base_url: str, **more: object) -> Provider:
     """A row for a host that needs only a name, a base URL and `NAME_API_KEY`."""
     upper = name.upper()
-    row = Provider(name, base_url, key_env=(f"{upper}_API_KEY",), url_env=(f"{upper}_BASE_URL",))
+    row = Provider(
+        name,
+        base_url,
+        key_env=(f"{upper}_API_KEY",),
+        url_env=(f"{upper}_BASE_URL",),
+        renames={"max_completion_tokens": "max_tokens"},
+    )
     return replace(row, **more)  # type: ignore[arg-type]  # the keywords are Provider's own fields
 
 
@@ -178,6 +186,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_env=("AZURE_OPENAI_API_KEY",),
         url_env=("AZURE_OPENAI_ENDPOINT",),
         auth="api-key",
+        renames={},
         hosts=("*.openai.azure.com", "*.services.ai.azure.com"),
     ),
     _compatible(

@@ -104,7 +104,8 @@ class Received:
 class Call:
     """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes.
 
-    `faults` collects what is injected on the way; `replace` hands on the same list.
+    `dialect` is the provider's; `client_dialect` is the client's where it is another one, and the answer must be
+    translated. `faults` collects what is injected on the way; `replace` hands on the same list.
     """
 
     id: str
@@ -115,6 +116,7 @@ class Call:
     model: str = ""
     streaming: bool = False
     received: Received | None = None
+    client_dialect: Dialect | None = None
     faults: list[str] = field(default_factory=list[str], compare=False)
 
     def __repr__(self) -> str:

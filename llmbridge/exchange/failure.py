@@ -76,9 +76,8 @@ class Failure:
 
     def reply(self, dialect: Dialect) -> Reply:
         """The answer as this dialect's providers give it."""
-        known = _BY_STATUS.get(self.status, RequestError if self.status < 500 else UpstreamError)
         message = self.message or _MESSAGES.get(self.status, f"Status {self.status}")
-        body = dialect.encode_error(known(message))
+        body = dialect.encode_error(error_with(self.status, message))
         fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
         return Reply(self.status, Headers([*fields, *self._limits(dialect)]), once(body))
 
@@ -97,6 +96,11 @@ class Failure:
             fields.append(("x-ratelimit-remaining-requests", "0"))
             fields.append(("x-ratelimit-reset-requests", f"{self.retry_after or 1:g}s"))
         return fields
+
+
+def error_with(status: int, message: str) -> Told:
+    """The error that goes with this status."""
+    return _BY_STATUS.get(status, RequestError if status < 500 else UpstreamError)(message)
 
 
 def error_of(kind: str, message: str) -> Told:

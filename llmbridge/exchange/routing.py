@@ -17,6 +17,7 @@ from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.fast_json import typed
 from llmbridge.wire.opaque import COUNT_TOKENS, OPAQUE, OPENAI_MODELS
+from llmbridge.wire.settings import SETTINGS
 
 _POSTS: tuple[tuple[str, str], ...] = (
     ("/messages/count_tokens", "anthropic.count_tokens"),
@@ -102,6 +103,7 @@ class Router:
             self._check_served(request, where)
         peek = _read(request, where.dialect)
         model = peek.model if isinstance(peek.model, str) else ""
+        asked = where.dialect
         if where.bare:
             request, where, model = self._reroute(request, where, model)
         streaming = peek.stream is True
@@ -114,6 +116,7 @@ class Router:
             model,
             streaming,
             received,
+            None if where.dialect is asked else asked,
         )
 
     def _check_served(self, request: Request, where: Destination) -> None:
@@ -149,15 +152,11 @@ class Router:
             if fnmatchcase(model, pattern):
                 name, _, renamed = destination.partition("/")
                 provider = self._provider(name, f"the route {pattern!r}")
-                if where.dialect.name not in provider.dialects:
-                    raise NotFound(
-                        f"the route {pattern!r} leads to {name!r}, which does not speak"
-                        f" {where.dialect.name}: it speaks {', '.join(provider.dialects)}"
-                    )
+                where = _at(provider, where, f"the route {pattern!r}")
                 if renamed and renamed != model:
                     body = dump({**loads_strict(request.body), "model": renamed})
                     request, model = replace(request, body=body), renamed
-                return request, replace(where, provider=provider), model
+                return request, where, model
         return request, where, model
 
     def _provider(self, name: str, what: str) -> Provider:
@@ -186,6 +185,21 @@ def classify(request: Request) -> Classified:
 
 
 _ROUTER = Router()
+
+
+def _at(provider: Provider, where: Destination, what: str) -> Destination:
+    """The same question at another provider, in a dialect that it speaks."""
+    asked = where.dialect.name
+    if asked in provider.dialects:
+        return replace(where, provider=provider)
+    spoken = next((name for name in provider.dialects if name in SETTINGS), None)
+    if spoken is None or asked not in SETTINGS:
+        raise NotFound(
+            f"{what} leads to {provider.name!r}, which does not speak {asked}:"
+            f" it speaks {', '.join(provider.dialects)}"
+        )
+    dialect = DIALECTS[spoken]
+    return replace(where, provider=provider, dialect=dialect, target=_below(provider, dialect.path))
 
 
 def _below(provider: Provider, path: str) -> str:

@@ -208,13 +208,26 @@ def test_a_request_that_names_its_provider_is_not_rerouted() -> None:
     assert router.call(request, router.destination(request), "i").provider.name == "openai"
 
 
-def test_a_route_to_a_provider_of_another_dialect_is_an_error_of_the_request() -> None:
-    router, request = (
-        Router(routes={"claude-*": "openai/gpt"}),
-        to_server("/v1/messages", b'{"model":"claude-x"}'),
+def test_a_route_to_a_provider_of_another_dialect_is_a_call_to_translate() -> None:
+    router = Router(routes={"claude-*": "openai/gpt"})
+    request = to_server("/v1/messages", b'{"model":"claude-x"}')
+
+    call = router.call(request, router.destination(request), "i")
+
+    asked = call.client_dialect and call.client_dialect.name
+    assert (asked, call.dialect.name, call.target, call.model) == (
+        "anthropic.messages",
+        "openai.chat",
+        "/chat/completions",
+        "gpt",
     )
 
-    with pytest.raises(NotFound, match=r"does not speak anthropic\.messages"):
+
+def test_a_route_that_cannot_be_translated_is_an_error_of_the_request() -> None:
+    router = Router(routes={"*": "anthropic"})
+    request = to_server("/v1/embeddings", b'{"model":"m"}')
+
+    with pytest.raises(NotFound, match=r"does not speak openai\.embeddings"):
         router.call(request, router.destination(request), "i")
 
 

@@ -1,0 +1,136 @@
+"""A client of one dialect, a provider of another: the request and its answer through canon.
+
+Carried: system prompt, text, images, thinking, tools, their calls and results, the shared settings, stop reasons, usage,
+errors with their status. A request with anything else is refused, by name. Left out are hints (prompt cache marks, `name`
+and `strict` of a message or tool, `detail` of an image) and the thinking of earlier turns, signed for whoever thought it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+
+from llmbridge.canon.events import Delta, Fail, Finish, Snapshot, fold
+from llmbridge.canon.messages import Ask, AssistantMessage, Image, Message, Thinking, ToolResult
+from llmbridge.canon.strict_json import loads_strict
+from llmbridge.errors import RequestError
+from llmbridge.exchange.call import Call, Handler, Headers, Reply, no_farewell, once
+from llmbridge.exchange.codec import read_deltas
+from llmbridge.exchange.failure import error_with
+from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.error_bodies import dump
+from llmbridge.wire.loose_json import is_object
+from llmbridge.wire.settings import SETTINGS, Untranslatable
+from llmbridge.wire.sse import encode_sse
+
+_OF_THE_BODY = ("content-type", "content-length", "content-encoding", "transfer-encoding")
+_OF_A_PROVIDER = ("anthropic-", "openai-", "x-stainless-")
+
+
+async def translate(call: Call, forward: Handler) -> Reply:
+    """Forward the call in its provider's dialect, answer in the client's."""
+    if call.client_dialect is None:
+        return await forward(call)
+    ask, body = _question(call, call.client_dialect)
+    fields = (pair for pair in call.request.headers.pairs if _passes(pair[0]))
+    request = replace(call.request, headers=Headers(fields), body=body)
+    reply = await forward(replace(call, request=request))
+    if call.streaming and reply.status < 400:
+        return _streamed(call.dialect, call.client_dialect, ask, reply)
+    return await _whole(call.dialect, call.client_dialect, reply)
+
+
+def _passes(name: str) -> bool:
+    lower = name.lower()
+    return lower != "content-length" and not lower.startswith(_OF_A_PROVIDER)
+
+
+def _question(call: Call, client: Dialect) -> tuple[Ask, bytes]:
+    """What the client asks, and the body that asks the provider.
+
+    Raises:
+        RequestError: something in it cannot be carried.
+    """
+    try:
+        body = loads_strict(call.request.body)
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {error}") from None
+    if not is_object(body):
+        raise RequestError("the body is not a JSON object: send one")
+    ask, asked, spoken = (
+        client.decode_request(body),
+        SETTINGS[client.name],
+        SETTINGS[call.dialect.name],
+    )
+    try:
+        if strange := ", ".join(dict.fromkeys(asked.strange(body))):
+            raise Untranslatable(strange)
+        options = spoken.encode(asked.decode(ask.options))
+        messages = tuple(_carried(message, call.dialect) for message in ask.context.messages)
+    except Untranslatable as error:
+        raise RequestError(
+            f"a route leads from {client.name} to {call.dialect.name}, which cannot carry {error}:"
+            " leave it out, or ask a provider that speaks the client's dialect"
+        ) from None
+    except (AttributeError, TypeError) as error:
+        raise RequestError(f"the request is not of {client.name}: {error}") from None
+    context = replace(ask.context, messages=messages)
+    wanted = call.dialect.encode_request(
+        Ask(call.model or ask.model, context, call.streaming, options)
+    )
+    renames = call.provider.renames
+    return ask, dump({renames.get(name, name): value for name, value in wanted.items()})
+
+
+def _carried(message: Message, spoken: Dialect) -> Message:
+    if isinstance(message, AssistantMessage):
+        return replace(
+            message, content=tuple(b for b in message.content if not isinstance(b, Thinking))
+        )
+    pictured = any(isinstance(part, Image) for part in message.content)
+    if isinstance(message, ToolResult) and pictured and spoken.name == "openai.chat":
+        raise Untranslatable("an image in a tool's result")
+    return message
+
+
+def _streamed(spoken: Dialect, client: Dialect, ask: Ask, reply: Reply) -> Reply:
+    async def encoded(source: Reply) -> AsyncIterator[bytes]:
+        snapshot, encoder = Snapshot(), client.encoder(ask)
+        async with aclosing(read_deltas(spoken, source)) as deltas:
+            async for delta in deltas:
+                events = encoder.feed(snapshot.apply(_plain(delta)))
+                if piece := b"".join(encode_sse(sse) for sse in events):
+                    yield piece
+
+    answer = reply.through(encoded, prompt=True)
+    answer.headers = Headers(
+        (("content-type", "text/event-stream"), *reply.headers.without(*_OF_THE_BODY).pairs)
+    )
+    # What breaks off is an event of the client's dialect already.
+    answer.farewell = no_farewell
+    return answer
+
+
+def _plain(delta: Delta) -> Delta:
+    """Without the provider's own words, which encoders would rather use than ours."""
+    match delta:
+        case Finish() | Fail():
+            usage = delta.usage and replace(delta.usage, raw={})
+            return replace(delta, stop=None, usage=usage)
+        case _:
+            return delta
+
+
+async def _whole(spoken: Dialect, client: Dialect, reply: Reply) -> Reply:
+    message = fold([_plain(delta) async for delta in read_deltas(spoken, reply)])
+    status, error = reply.status, reply.error
+    if message.stop_reason == "error" or message.error_type or status >= 400:
+        status = status if status >= 400 else 502
+        error = error or error_with(status, message.error or f"the provider answered {status}")
+        body = client.encode_error(error)
+    else:
+        body = client.encode_reply(message)
+    fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    headers = Headers([*fields, *reply.headers.without(*_OF_THE_BODY).pairs])
+    answer = Reply(status, headers, once(body), source=reply)
+    answer.farewell, answer.error = no_farewell, error
+    return answer

@@ -1,0 +1,277 @@
+"""What a request asks beside model and context, in words that the dialects share, and how each of them spells it.
+
+Source: the request references of Anthropic Messages, OpenAI Chat Completions and OpenAI Responses. Only translation
+needs this: what is relayed keeps its own words. Prompt cache marks are hints and are left out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from llmbridge.canon.messages import JsonObject
+from llmbridge.wire.loose_json import is_list, is_object, objects
+
+THINKING_BUDGETS: Mapping[str, int] = MappingProxyType(
+    {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 16384}
+)
+"""Tokens that a level of thinking may take, for providers that count them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one request; None: not said.
+
+    `tool_choice` is `auto`, `none`, `required`, or `=NAME` for one tool. `thinking` is `off` or a level of
+    `THINKING_BUDGETS`; `thinking_tokens` is the budget where the client gave one.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
+    thinking: str | None = None
+    thinking_tokens: int | None = None
+    user: str | None = None
+
+
+class Untranslatable(ValueError):
+    """Something in a request has no place in another dialect; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsCodec:
+    """One dialect's spelling. `strange` names what stands in the context and is not in canon."""
+
+    decode: Callable[[JsonObject], Settings]
+    encode: Callable[[Settings], JsonObject]
+    strange: Callable[[JsonObject], Iterator[str]]
+
+
+def _decode_messages(options: JsonObject) -> Settings:
+    rest = _said(options)
+    thinking, tokens = _decode_thinking(rest.pop("thinking", None))
+    choice = _object(rest.pop("tool_choice", None))
+    serial = choice.get("disable_parallel_tool_use")
+    named = {"any": "required", "tool": f"={choice.get('name')}"}
+    kind: str | None = choice.get("type")
+    user = _object(rest.pop("metadata", None)).get("user_id")
+    settings = Settings(
+        max_tokens=rest.pop("max_tokens", None),
+        temperature=rest.pop("temperature", None),
+        top_p=rest.pop("top_p", None),
+        stop=tuple(rest.pop("stop_sequences", ())),
+        tool_choice=named.get(kind, kind) if kind else None,
+        parallel_tool_calls=None if serial is None else not serial,
+        thinking=thinking,
+        thinking_tokens=tokens,
+        user=user,
+    )
+    return _nothing_left(rest, settings)
+
+
+def _decode_thinking(value: Any) -> tuple[str | None, int | None]:
+    if not is_object(value):
+        return None, None
+    if value.get("type") == "disabled":
+        return "off", None
+    tokens = value.get("budget_tokens")
+    if not isinstance(tokens, int):
+        return "medium", None
+    level = next((name for name, most in THINKING_BUDGETS.items() if tokens <= most), "xhigh")
+    return level, tokens
+
+
+def _encode_messages(settings: Settings) -> JsonObject:
+    body: dict[str, Any] = _given(
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        stop_sequences=list(settings.stop) or None,
+        metadata={"user_id": settings.user} if settings.user else None,
+    )
+    if settings.thinking == "off":
+        body["thinking"] = {"type": "disabled"}
+    elif settings.thinking is not None:
+        tokens = settings.thinking_tokens or THINKING_BUDGETS.get(settings.thinking, 8192)
+        body["thinking"] = {"type": "enabled", "budget_tokens": tokens}
+        # The budget is a part of max_tokens here.
+        body["max_tokens"] = (settings.max_tokens or 4096) + tokens
+    if settings.tool_choice or settings.parallel_tool_calls is not None:
+        body["tool_choice"] = _choice_of_messages(settings)
+    return body
+
+
+def _choice_of_messages(settings: Settings) -> JsonObject:
+    choice: dict[str, Any]
+    match settings.tool_choice:
+        case "required":
+            choice = {"type": "any"}
+        case str(name) if name.startswith("="):
+            choice = {"type": "tool", "name": name[1:]}
+        case other:
+            choice = {"type": other or "auto"}
+    if settings.parallel_tool_calls is not None and choice["type"] != "none":
+        choice["disable_parallel_tool_use"] = not settings.parallel_tool_calls
+    return choice
+
+
+def _decode_chat(options: JsonObject) -> Settings:
+    rest = _said(options, stream_options=..., n=1, logprobs=False, store=False)
+    stop = rest.pop("stop", ())
+    choice = rest.pop("tool_choice", None)
+    if is_object(choice):
+        choice = f"={_object(choice.get('function')).get('name')}"
+    most, older = rest.pop("max_completion_tokens", None), rest.pop("max_tokens", None)
+    settings = Settings(
+        max_tokens=most if most is not None else older,
+        temperature=rest.pop("temperature", None),
+        top_p=rest.pop("top_p", None),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        tool_choice=choice,
+        parallel_tool_calls=rest.pop("parallel_tool_calls", None),
+        thinking=_level(rest.pop("reasoning_effort", None)),
+        user=rest.pop("user", None),
+    )
+    return _nothing_left(rest, settings)
+
+
+def _encode_chat(settings: Settings) -> JsonObject:
+    choice: Any = settings.tool_choice
+    if choice and choice.startswith("="):
+        choice = {"type": "function", "function": {"name": choice[1:]}}
+    return _given(
+        max_completion_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        stop=list(settings.stop) or None,
+        tool_choice=choice,
+        parallel_tool_calls=settings.parallel_tool_calls,
+        reasoning_effort=_effort(settings.thinking),
+        user=settings.user,
+    )
+
+
+def _decode_responses(options: JsonObject) -> Settings:
+    rest = _said(options, stream_options=..., store=False, truncation="disabled", background=False)
+    reasoning = _object(rest.pop("reasoning", None))
+    # Encrypted reasoning is what a client asks for that keeps no state at the provider.
+    if rest.get("include") in ([], ["reasoning.encrypted_content"]):
+        del rest["include"]
+    if rest.get("text") == {"format": {"type": "text"}}:
+        del rest["text"]
+    choice = rest.pop("tool_choice", None)
+    if is_object(choice):
+        choice = f"={choice.get('name')}"
+    settings = Settings(
+        max_tokens=rest.pop("max_output_tokens", None),
+        temperature=rest.pop("temperature", None),
+        top_p=rest.pop("top_p", None),
+        tool_choice=choice,
+        parallel_tool_calls=rest.pop("parallel_tool_calls", None),
+        thinking=_level(reasoning.get("effort")),
+        user=rest.pop("user", None),
+    )
+    return _nothing_left(rest, settings)
+
+
+def _encode_responses(settings: Settings) -> JsonObject:
+    if settings.stop:
+        raise Untranslatable("stop sequences, which the Responses API does not have")
+    choice: Any = settings.tool_choice
+    if choice and choice.startswith("="):
+        choice = {"type": "function", "name": choice[1:]}
+    effort = _effort(settings.thinking)
+    return _given(
+        max_output_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        tool_choice=choice,
+        parallel_tool_calls=settings.parallel_tool_calls,
+        reasoning={"effort": effort} if effort else None,
+        user=settings.user,
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if is_object(value) else {}
+
+
+def _level(effort: Any) -> str | None:
+    return "off" if effort == "none" else effort
+
+
+def _effort(thinking: str | None) -> str | None:
+    return "none" if thinking == "off" else thinking
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _said(options: JsonObject, **harmless: Any) -> dict[str, Any]:
+    """The options that say something: null says nothing, nor does a `harmless` one (`...`: whatever its value)."""
+    return {
+        name: value
+        for name, value in options.items()
+        if value is not None and not (name in harmless and harmless[name] in (value, ...))
+    }
+
+
+def _nothing_left(rest: Mapping[str, Any], settings: Settings) -> Settings:
+    if rest:
+        raise Untranslatable(", ".join(repr(name) for name in rest))
+    return settings
+
+
+def _strange_messages(body: JsonObject) -> Iterator[str]:
+    known = ("text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking")
+    parts = [("system", part) for part in objects(body.get("system"))]
+    for turn in objects(body.get("messages")):
+        for part in objects(turn.get("content")):
+            parts.append(("messages", part))
+            parts += [("messages", inner) for inner in objects(part.get("content"))]
+    yield from (f"{where}: {p.get('type')!r}" for where, p in parts if p.get("type") not in known)
+    for tool in objects(body.get("tools")):
+        if tool.get("type") not in (None, "custom"):
+            yield f"tools: {tool.get('type')!r}"
+
+
+def _strange_chat(body: JsonObject) -> Iterator[str]:
+    for turn in objects(body.get("messages")):
+        for part in objects(turn.get("content")):
+            if part.get("type") not in ("text", "image_url", "refusal"):
+                yield f"messages: {part.get('type')!r}"
+    for tool in objects(body.get("tools")):
+        if tool.get("type") != "function":
+            yield f"tools: {tool.get('type')!r}"
+
+
+def _strange_responses(body: JsonObject) -> Iterator[str]:
+    items = (None, "message", "function_call", "function_call_output", "reasoning")
+    parts = ("input_text", "output_text", "text", "refusal", "input_image")
+    for item in objects(body.get("input")):
+        if item.get("type") not in items:
+            yield f"input: {item.get('type')!r}"
+        for part in objects(item.get("content")):
+            if part.get("type") not in parts and item.get("type") != "reasoning":
+                yield f"input: {part.get('type')!r}"
+        output = item.get("output")
+        for part in objects(output) if is_list(output) else ():
+            if part.get("type") not in parts:
+                yield f"input: {part.get('type')!r}"
+    for tool in objects(body.get("tools")):
+        if tool.get("type") != "function":
+            yield f"tools: {tool.get('type')!r}"
+
+
+SETTINGS: Mapping[str, SettingsCodec] = MappingProxyType(
+    {
+        "anthropic.messages": SettingsCodec(_decode_messages, _encode_messages, _strange_messages),
+        "openai.chat": SettingsCodec(_decode_chat, _encode_chat, _strange_chat),
+        "openai.responses": SettingsCodec(_decode_responses, _encode_responses, _strange_responses),
+    }
+)
+"""The dialects that can be translated, by name."""
