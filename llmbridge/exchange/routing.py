@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -78,6 +79,8 @@ class Router:
     ) -> None:
         self.providers = {provider.name: provider for provider in providers}
         self._routes = dict(routes or {})
+        # A process asks few hosts, each of them often.
+        self._serving = lru_cache(maxsize=64)(self._find_host)
         for pattern, destination in self._routes.items():
             self._provider(destination.partition("/")[0], f"the route {pattern!r}")
 
@@ -131,10 +134,8 @@ class Router:
 
     def _find(self, request: Request, path: str) -> tuple[Provider, str, bool]:
         in_process = request.caller.frontend != "server"
-        if in_process:
-            for provider in self.providers.values():
-                if provider.serves(request.host):
-                    return provider, path, False
+        if in_process and (provider := self._serving(request.host)):
+            return provider, path, False
         first, _, rest = path[1:].partition("/")
         if first in self.providers:
             return self.providers[first], f"/{rest}", False
@@ -144,6 +145,9 @@ class Router:
             return Provider(first or "unknown", ""), path, False
         speaks_anthropic = "/messages" in path or "anthropic-version" in request.headers
         return self.providers["anthropic" if speaks_anthropic else "openai"], path, True
+
+    def _find_host(self, host: str) -> Provider | None:
+        return next((row for row in self.providers.values() if row.serves(host)), None)
 
     def _reroute(
         self, request: Request, where: Destination, model: str
