@@ -13,6 +13,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from time import monotonic as system_monotonic
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
@@ -30,10 +31,11 @@ from llmbridge.exchange.call import Call, Handler, Reply, chain
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.matching import Asked, Match, Matcher
 from llmbridge.exchange.record import Record
-from llmbridge.exchange.recorder import Recorder
+from llmbridge.exchange.recorder import Clock, Recorder, utc_now
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Destination
 from llmbridge.upstreams.drift import Drift, compare
+from llmbridge.upstreams.expiry import OnExpired, check_age
 from llmbridge.upstreams.keeping import Keeper
 from llmbridge.upstreams.missing import Miss, explain
 from llmbridge.upstreams.pace import Pace
@@ -66,6 +68,8 @@ class Changes(TypedDict, total=False):
     ttft: float | None
     tps: float | None
     jitter: int | None
+    max_age: timedelta | None
+    on_expired: OnExpired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +87,15 @@ class _Options:
     ttft: float | None
     tps: float | None
     jitter: int | None
+    max_age: timedelta | None
+    on_expired: OnExpired
 
     def __post_init__(self) -> None:
         for name, value, words in (
             ("mode", self.mode, get_args(Mode)),
             ("repeat", self.repeats, get_args(Repeat)),
             ("on_miss", self.on_miss, get_args(OnMiss)),
+            ("on_expired", self.on_expired, get_args(OnExpired)),
         ):
             if value not in words:
                 raise ConfigurationError(f"{name}={value!r}: give one of {', '.join(words)}")
@@ -103,13 +110,14 @@ class _Options:
 class _Loaded:
     """What one cassette holds, and what has become of it."""
 
-    def __init__(self, source: Any, options: _Options) -> None:
+    def __init__(self, source: Any, options: _Options, clock: Clock) -> None:
         self.options = options
         self.pace = Pace(options.speed, options.ttft, options.tps, options.jitter)
         self._matcher = Matcher(options.match, options.ignore, options.normalize)
         opened = open_source(source, options.mode)
         self.store = opened.store
         self.recordings = Recordings(opened.records, self._matcher, options.repeats)
+        check_age(self.recordings.all, options.max_age, options.on_expired, clock())
         # A server may run, and be asked in vain, for days.
         self.misses: deque[Miss] = deque(maxlen=1000)
         self.differences: list[Drift] = []
@@ -142,7 +150,8 @@ class Replay:
     Requests match by dialect, operation and canonical body, never by host; `match`, `ignore` and `normalize` are for
     other rules (see `Matcher`). Recordings of one request are served in the order they were made; after the last one a
     `strict` replay refuses, another repeats it, and `repeat` says which. Recordings that kept no request answer their
-    dialect in order. `speed`, `ttft`, `tps` and `jitter` set the pace (see `Pace`).
+    dialect in order. `speed`, `ttft`, `tps` and `jitter` set the pace (see `Pace`). Recordings older than `max_age` bring a
+    `RecordingsExpired` warning, or with `on_expired="fail"` a `CassetteError`.
 
     `mode` says when `upstream` (default `Live()`) is asked, and recorded: `none` never; `once` where there was no file;
     `new_episodes` where no recording answers; `all` always; `rewrite` always, in place of the old file; `live` always,
@@ -169,6 +178,9 @@ class Replay:
         ttft: float | None = None,
         tps: float | None = None,
         jitter: int | None = None,
+        max_age: timedelta | None = None,
+        on_expired: OnExpired = "warn",
+        clock: Clock = utc_now,
         monotonic: Callable[[], float] = system_monotonic,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> None:
@@ -184,13 +196,16 @@ class Replay:
             ttft=ttft,
             tps=tps,
             jitter=jitter,
+            max_age=max_age,
+            on_expired=on_expired,
         )
         self._may_ask = mode != "none" or upstream is not None
         self._upstream = upstream
         self._redactor = Redactor()
         self._monotonic = monotonic
         self._sleep = sleep
-        self._loaded = _Loaded(source, self._options)
+        self._clock = clock
+        self._loaded = _Loaded(source, self._options, clock)
 
     def __repr__(self) -> str:
         options, count = self._loaded.options, len(self._loaded.recordings.all)
@@ -250,7 +265,7 @@ class Replay:
                 f"mode={options.mode!r} asks an upstream, and this replay was made without:"
                 " Replay(..., upstream=Live()), so that servers know whether they need a token"
             )
-        loaded = _Loaded(source, options)
+        loaded = _Loaded(source, options, self._clock)
         last, self._loaded = self._loaded, loaded
         if last.keeper is not None:
             last.keeper.settle()

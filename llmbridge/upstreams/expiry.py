@@ -1,0 +1,47 @@
+"""Recordings grow old: say so, or refuse to replay them; never ask the provider for that alone."""
+
+import warnings
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from llmbridge.errors import CassetteError, ConfigurationError
+from llmbridge.exchange.record import Record
+
+OnExpired = Literal["warn", "fail"]
+"""Recordings past their age are replayed with a warning, or are an error."""
+
+
+class RecordingsExpired(UserWarning):
+    """Recordings are older than they should be."""
+
+
+def check_age(
+    records: Iterable[Record], max_age: timedelta | None, on_expired: OnExpired, now: datetime
+) -> None:
+    """Warn or raise when a recording is older than `max_age`; one without a date never is.
+
+    Raises:
+        CassetteError: one is, and `on_expired` is `fail`.
+        ConfigurationError: `max_age` is no length of time.
+    """
+    if max_age is None:
+        return
+    given: Any = max_age
+    if not isinstance(given, timedelta):
+        raise ConfigurationError(f"max_age={given!r}: give a timedelta, such as timedelta(days=90)")
+    dates = [_utc(record.started_at) for record in records if record.started_at is not None]
+    old = [date for date in dates if now - date > max_age]
+    if not old:
+        return
+    message = (
+        f"{len(old)} of the recordings are older than max_age={max_age}, the oldest of"
+        f" {min(old):%Y-%m-%d}: record them anew with mode='rewrite', or allow more"
+    )
+    if on_expired == "fail":
+        raise CassetteError(message)
+    warnings.warn(message, RecordingsExpired, stacklevel=5)
+
+
+def _utc(date: datetime) -> datetime:
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,53 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from llmbridge.errors import CassetteError, ConfigurationError
+from llmbridge.exchange.call import Headers
+from llmbridge.exchange.record import Record
+from llmbridge.upstreams.expiry import RecordingsExpired
+from llmbridge.upstreams.replay import Replay
+
+MAY = datetime(2026, 5, 1, tzinfo=UTC)
+JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def record(started_at: datetime | None) -> Record:
+    return Record("i", "openai", "openai.chat", None, 200, Headers(), (), started_at)
+
+
+def replay(*dates: datetime | None, **options: Any) -> Replay:
+    return Replay([record(date) for date in dates], clock=lambda: JUNE, **options)
+
+
+def test_old_recordings_bring_a_warning() -> None:
+    with pytest.warns(RecordingsExpired, match=r"1 of the recordings .* the oldest of 2026-05-01"):
+        replay(MAY, JUNE, max_age=timedelta(days=30))
+
+
+def test_old_recordings_are_an_error_when_asked() -> None:
+    with pytest.raises(CassetteError, match="record them anew with mode='rewrite'"):
+        replay(MAY, max_age=timedelta(days=30), on_expired="fail")
+
+
+def test_a_cassette_that_is_loaded_later_is_looked_at_too() -> None:
+    subject = replay(JUNE, max_age=timedelta(days=30), on_expired="fail")
+
+    with pytest.raises(CassetteError, match="older than max_age=30 days"):
+        subject.load([record(MAY)])
+
+
+@pytest.mark.parametrize("date", [MAY, MAY.replace(tzinfo=None), None], ids=["utc", "bare", "none"])
+def test_recordings_young_enough_or_without_a_date_are_fine(date: datetime | None) -> None:
+    assert len(list(replay(date, max_age=timedelta(days=31), on_expired="fail").store)) == 1
+
+
+def test_an_age_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"max_age='30d': give a timedelta"):
+        replay(JUNE, max_age="30d")
+
+
+def test_an_unknown_consequence_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="on_expired='ask': give one of warn, fail"):
+        replay(JUNE, on_expired="ask")
