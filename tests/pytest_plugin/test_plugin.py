@@ -431,3 +431,46 @@ def test_name():
     result.stdout.fnmatch_lines(
         ["*connection to '192.0.2.1' refused*", "*connection to 'example.com' refused*"]
     )
+
+
+# Pace
+
+
+def test_the_pace_is_the_runs_unless_a_test_has_its_own(project):
+    project.cassette("test_as_the_run")
+    project.cassette("test_of_its_own")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_as_the_run(llm_bridge):
+    assert "speed=0.5" in repr(llm_bridge.upstream)
+    assert ask("What time is it?") == "It is noon."
+
+@pytest.mark.llm_cassette(speed=2)
+def test_of_its_own(llm_bridge):
+    assert "speed=2" in repr(llm_bridge.upstream)
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    assert outcomes(project.run("--llm-speed=0.5")) == {"passed": 2}
+
+
+def test_a_run_is_instant_unless_told(project):
+    project.cassette("test_noon")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon(llm_bridge):
+    assert "speed=0)" in repr(llm_bridge.upstream)
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    assert outcomes(project.run()) == {"passed": 1}
+
+
+@pytest.mark.parametrize("pace", ["fast", "-1", "nan"])
+def test_a_pace_that_is_none_ends_the_run_before_it_begins(project, pace):
+    project.tests("def test_noon(): pass")
+
+    result = project.run(f"--llm-speed={pace}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*speed*{pace}*"])
