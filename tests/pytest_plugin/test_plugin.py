@@ -1,4 +1,5 @@
 import os
+import sys
 
 import pytest
 
@@ -431,6 +432,42 @@ def test_name():
     result.stdout.fnmatch_lines(
         ["*connection to '192.0.2.1' refused*", "*connection to 'example.com' refused*"]
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+def test_a_connection_below_python_is_blocked_too(project):
+    project.tests("""
+import asyncio
+import uvloop
+
+async def reach(way):
+    with pytest.raises(RuntimeError, match="refused by --llm-block-network"):
+        await way(asyncio.get_running_loop())
+
+@pytest.mark.parametrize("way", [
+    lambda loop: loop.create_connection(asyncio.Protocol, "192.0.2.1", 443),
+    lambda loop: loop.create_connection(asyncio.Protocol, host="192.0.2.1", port=443),
+    lambda loop: loop.getaddrinfo("192.0.2.1", 443),
+    lambda loop: loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=("192.0.2.1", 53)),
+])
+def test_away(way):
+    uvloop.run(reach(way))
+
+def test_home():
+    async def serve():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        transport.close()
+        server.close()
+    uvloop.run(serve())
+""")
+
+    result = project.run_apart("--llm-block-network")
+
+    # Whoever tried has failed, whatever it made of the refusal.
+    assert outcomes(result) == {"failed": 4, "passed": 1}
+    result.stdout.fnmatch_lines(["*connection to '192.0.2.1' refused*"])
 
 
 # Pace
