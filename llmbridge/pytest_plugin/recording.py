@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from llmbridge.exchange.record import Record
@@ -18,10 +20,18 @@ class Recording:
         self.draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         self.failed = path.with_name(f"{path.name}.failed")
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._set_aside_the_dead()
         self.draft.unlink(missing_ok=True)
         self._seen = mark_of(path)
         if self._seen is not None and not afresh:
             shutil.copyfile(path, self.draft)
+
+    def _set_aside_the_dead(self) -> None:
+        """What a run recorded that was killed: its answers were paid for."""
+        for draft in self.path.parent.glob(f".{escape(self.path.stem)}.*{self.path.suffix}"):
+            process = draft.stem.rpartition(".")[2]
+            if process.isdecimal() and not _runs(int(process)):
+                os.replace(draft, self.failed)
 
     def settle(self, passed: bool, recorded: Sequence[Record]) -> Path | None:
         """Where the recording is now; None where nothing was recorded.
@@ -49,3 +59,17 @@ class Recording:
             cassette.add(record)
         cassette.close()
         self.draft.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """False when there is no process of this number; True where that cannot be told."""
+    if sys.platform == "win32":
+        # There is no harmless signal there: any would end the process.
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
