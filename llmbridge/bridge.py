@@ -32,9 +32,11 @@ from llmbridge.exchange.intake import Intake, shape
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
 from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.exchange.translate import translate
+from llmbridge.frontends.http_libraries import is_httpx, library_of
 from llmbridge.frontends.portal import Portal
 from llmbridge.providers import PROVIDERS, Provider, dialect_named, rows_with
 from llmbridge.stores.opening import open_store
@@ -95,7 +97,16 @@ class Bridge:
             equip(redactor, Live)
         recorder = Recorder(self.store, redactor)
         self._faults = Faults(faults)
-        interceptors = (translate, *interceptors, recorder, self._not_itself, frame, self._faults)
+        self._rewriter = Rewriter()
+        interceptors = (
+            translate,
+            *interceptors,
+            self._rewriter,
+            recorder,
+            self._not_itself,
+            frame,
+            self._faults,
+        )
         handler = chain(interceptors, self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
         self._portal = Portal(self._close_upstream)
@@ -148,11 +159,22 @@ class Bridge:
         """
         return self._faults.during(faults)
 
+    # What is changed on the way
+
+    def rewrite(self, change: Change) -> Change:
+        """Change each request before it leaves, after those changes that are there: `@bridge.rewrite`.
+
+        `change(body, call)` takes the decoded JSON body and changes it in place, or returns another. It sees the
+        provider's dialect, below the interceptors. `llmbridge.exchange.rewrite` has ready ones.
+        """
+        self._rewriter.changes += (change,)
+        return change
+
     # Ways in
 
     def transport(self, module: ModuleType | None = None) -> Any:
         """A transport for `httpx2.Client`, or for `httpx.Client` when the module httpx is given."""
-        if _is_httpx(module):
+        if is_httpx(module):
             from llmbridge.frontends.transport_httpx import BridgeTransport as Legacy
 
             return Legacy(self.handle, self._portal.open)
@@ -162,7 +184,7 @@ class Bridge:
 
     def async_transport(self, module: ModuleType | None = None) -> Any:
         """The same for `httpx2.AsyncClient` or `httpx.AsyncClient`; works on the client's own loop."""
-        if _is_httpx(module):
+        if is_httpx(module):
             from llmbridge.frontends.transport_httpx import AsyncBridgeTransport as Legacy
 
             return Legacy(self.handle, self._close_upstream)
@@ -403,7 +425,7 @@ class Bridge:
         self, provider: str, sdk: ModuleType, options: dict[str, Any], *, sync: bool = True
     ) -> dict[str, Any]:
         """Keyword arguments for an SDK client: no key of ours, the provider's own address, our transport."""
-        module = _http_module(sdk)
+        module = library_of(sdk)
         client = (
             module.Client(transport=self.transport(module))
             if sync
@@ -427,21 +449,3 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
     return parts.scheme, host, parts.port
-
-
-def _is_httpx(module: ModuleType | None) -> bool:
-    name = getattr(module, "__name__", module)
-    if name in (None, "httpx2"):
-        return False
-    if name == "httpx":
-        return True
-    raise ConfigurationError(f"no transport for {name!r}: give the module httpx2 or httpx")
-
-
-def _http_module(sdk: ModuleType) -> ModuleType:
-    """httpx2 for anthropic from 1 and openai from 3, httpx for the SDKs before."""
-    import importlib
-
-    major = int(str(getattr(sdk, "__version__", "0")).partition(".")[0])
-    first = {"anthropic": 1, "openai": 3}[sdk.__name__]
-    return importlib.import_module("httpx2" if major >= first else "httpx")

@@ -1,0 +1,146 @@
+"""Changes to a request before it leaves: functions of its JSON body and the call.
+
+The interception keeps the body as it was received, the record the one that was sent. A body that nothing has changed, or
+that is not a JSON object, leaves as it came, byte for byte.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from llmbridge.canon.strict_json import loads_strict
+from llmbridge.errors import BridgeError
+from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
+from llmbridge.wire.error_bodies import dump
+from llmbridge.wire.loose_json import is_list, is_object
+from llmbridge.wire.openai_responses import OPENAI_RESPONSES
+
+_logger = logging.getLogger("llmbridge")
+
+Body = dict[str, Any]
+Change = Callable[[Body, Call], Body | None]
+"""Changes the body in place, or gives another one."""
+
+
+class Rewriter:
+    """An interceptor that makes these changes, in order; more may be added while it works."""
+
+    def __init__(self) -> None:
+        self.changes: tuple[Change, ...] = ()
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        """Forward the call as the changes leave it.
+
+        Raises:
+            BridgeError: a change failed.
+        """
+        return await forward(_rewritten(call, self.changes) if self.changes else call)
+
+
+def append_text(text: str) -> Change:
+    """Append to what the last message says."""
+
+    def append(body: Body, call: Call) -> None:
+        key = "input" if call.dialect is OPENAI_RESPONSES else "messages"
+        turns = body.get(key)
+        if isinstance(turns, str):
+            body[key] = turns + text
+        elif is_list(turns):
+            last = turns[-1] if turns else None
+            content = last.get("content") if is_object(last) else None
+            if is_object(last) and isinstance(content, str):
+                last["content"] = content + text
+            elif is_list(content):
+                kind = "input_text" if call.dialect is OPENAI_RESPONSES else "text"
+                content.append({"type": kind, "text": text})
+            else:
+                # The last item is no message, such as the output of a tool.
+                turns.append({"role": "user", "content": text})
+
+    return append
+
+
+def add_system(text: str) -> Change:
+    """Append to the system prompt, or make one."""
+
+    def add(body: Body, call: Call) -> None:
+        if call.dialect is ANTHROPIC_MESSAGES and is_list(blocks := body.get("system")):
+            blocks.append({"type": "text", "text": text})
+        elif call.dialect is ANTHROPIC_MESSAGES:
+            body["system"] = _joined(body.get("system"), text)
+        elif call.dialect is OPENAI_RESPONSES:
+            body["instructions"] = _joined(body.get("instructions"), text)
+        elif is_list(turns := body.get("messages")):
+            system = ("system", "developer")
+            said = [t for t in turns if is_object(t) and t.get("role") in system]
+            turns.insert(len(said), {"role": "system", "content": text})
+
+    return add
+
+
+def set_fields(**fields: Any) -> Change:
+    """Set top-level fields of the body, whatever the client sent there."""
+
+    def put(body: Body, call: Call) -> None:
+        body.update(fields)
+
+    return put
+
+
+def drop_fields(*names: str) -> Change:
+    """Drop top-level fields of the body."""
+
+    def drop(body: Body, call: Call) -> None:
+        for name in names:
+            body.pop(name, None)
+
+    return drop
+
+
+def swap_models(models: Mapping[str, str]) -> Change:
+    """Ask another model of the same provider instead, by name."""
+
+    def swap(body: Body, call: Call) -> None:
+        if body.get("model") in models:
+            body["model"] = models[body["model"]]
+
+    return swap
+
+
+def _joined(before: Any, text: str) -> str:
+    return f"{before}\n\n{text}" if isinstance(before, str) and before else text
+
+
+def _rewritten(call: Call, changes: tuple[Change, ...]) -> Call:
+    try:
+        body: Any = loads_strict(call.request.body)
+    except ValueError:
+        return call
+    if not is_object(body):
+        return call
+    for change in changes:
+        try:
+            other = change(body, call)
+        except Exception as error:
+            # The border: a user's function.
+            _logger.exception("%r failed on %r", change, call)
+            name = getattr(change, "__name__", repr(change))
+            raise BridgeError(
+                f"the rewriting function {name!r} failed with {type(error).__name__};"
+                " the bridge's log says where"
+            ) from error
+        body = body if other is None else other
+    if body == loads_strict(call.request.body):
+        return call
+    headers = call.request.headers.without("content-length")
+    request = replace(call.request, headers=headers, body=dump(body))
+    model = body.get("model")
+    streaming = body.get("stream") is True
+    return replace(
+        call,
+        request=request,
+        model=model if isinstance(model, str) else "",
+        streaming=streaming,
+    )

@@ -1,0 +1,213 @@
+"""Requests that are changed before they leave, as the upstream gets them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from llmbridge.bridge import Bridge
+from llmbridge.exchange.call import Call
+from llmbridge.exchange.rewrite import (
+    Body,
+    Change,
+    add_system,
+    append_text,
+    drop_fields,
+    set_fields,
+    swap_models,
+)
+from llmbridge.upstreams.lines import repeat
+from llmbridge.upstreams.script import Script
+
+PATHS = {
+    "anthropic.messages": "/v1/messages",
+    "openai.chat": "/v1/chat/completions",
+    "openai.responses": "/v1/responses",
+}
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    with Bridge(Script(repeat("Hi")), environ={}) as bridge:
+        yield bridge
+
+
+def post(bridge: Bridge, content: bytes, dialect: str = "openai.chat") -> httpx2.Response:
+    with httpx2.Client(transport=bridge.transport()) as client:
+        return client.post(f"http://localhost{PATHS[dialect]}", content=content)
+
+
+def sent(bridge: Bridge, dialect: str, body: Any, *changes: Change) -> Any:
+    """The body that the upstream gets."""
+    for change in changes:
+        bridge.rewrite(change)
+    assert post(bridge, json.dumps(body).encode(), dialect).status_code == 200
+    request = bridge.records[-1].request
+    assert request is not None
+    return json.loads(request.body)
+
+
+def said(content: Any) -> Any:
+    return {"model": "m", "messages": [{"role": "user", "content": content}]}
+
+
+APPENDED: dict[str, tuple[str, Any, Any]] = {
+    "messages, string": ("anthropic.messages", said("a"), said("a!")),
+    "messages, blocks": (
+        "anthropic.messages",
+        said([{"type": "text", "text": "a"}]),
+        said([{"type": "text", "text": "a"}, {"type": "text", "text": "!"}]),
+    ),
+    "chat, string": ("openai.chat", said("a"), said("a!")),
+    "chat, no messages": (
+        "openai.chat",
+        {"model": "m", "messages": []},
+        {"model": "m", "messages": [{"role": "user", "content": "!"}]},
+    ),
+    "responses, string": (
+        "openai.responses",
+        {"model": "m", "input": "a"},
+        {"model": "m", "input": "a!"},
+    ),
+    "responses, items": (
+        "openai.responses",
+        {
+            "model": "m",
+            "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}],
+        },
+        {
+            "model": "m",
+            "input": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "input_text", "text": "a"},
+                        {"type": "input_text", "text": "!"},
+                    ],
+                }
+            ],
+        },
+    ),
+    "responses, an output": (
+        "openai.responses",
+        {"model": "m", "input": [{"type": "function_call_output", "call_id": "c", "output": ""}]},
+        {
+            "model": "m",
+            "input": [
+                {"type": "function_call_output", "call_id": "c", "output": ""},
+                {"role": "user", "content": "!"},
+            ],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("dialect", "body", "wanted"), APPENDED.values(), ids=APPENDED.keys())
+def test_text_is_appended_to_the_last_message(
+    bridge: Bridge, dialect: str, body: Any, wanted: Any
+) -> None:
+    assert sent(bridge, dialect, body, append_text("!")) == wanted
+
+
+PROMPTED: dict[str, tuple[str, Any, Any]] = {
+    "messages, none": ("anthropic.messages", {}, {"system": "Be brief."}),
+    "messages, string": (
+        "anthropic.messages",
+        {"system": "a"},
+        {"system": "a\n\nBe brief."},
+    ),
+    "messages, blocks": (
+        "anthropic.messages",
+        {"system": [{"type": "text", "text": "a"}]},
+        {"system": [{"type": "text", "text": "a"}, {"type": "text", "text": "Be brief."}]},
+    ),
+    "chat": (
+        "openai.chat",
+        {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]},
+        {
+            "messages": [
+                {"role": "system", "content": "a"},
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "b"},
+            ]
+        },
+    ),
+    "responses": ("openai.responses", {"input": "a"}, {"input": "a", "instructions": "Be brief."}),
+}
+
+
+@pytest.mark.parametrize(("dialect", "body", "wanted"), PROMPTED.values(), ids=PROMPTED.keys())
+def test_a_system_prompt_is_added(bridge: Bridge, dialect: str, body: Any, wanted: Any) -> None:
+    assert sent(bridge, dialect, body, add_system("Be brief.")) == wanted
+
+
+def test_fields_are_set_and_dropped_and_models_swapped_in_order(bridge: Bridge) -> None:
+    changes = (
+        set_fields(temperature=0, seed=7),
+        drop_fields("seed", "user", "absent"),
+        swap_models({"m": "n"}),
+    )
+
+    got = sent(bridge, "openai.chat", {"model": "m", "user": "me", "messages": []}, *changes)
+
+    assert got == {"model": "n", "messages": [], "temperature": 0}
+    assert bridge.records[-1].model == "n"
+
+
+def test_a_function_of_the_users_may_give_another_body(bridge: Bridge) -> None:
+    @bridge.rewrite
+    def anew(body: Body, call: Call) -> Body:
+        return {"model": body["model"], "messages": [], "user": call.provider.name}
+
+    assert sent(bridge, "openai.chat", said("a")) == {
+        "model": "m",
+        "messages": [],
+        "user": "openai",
+    }
+
+
+def test_the_interception_keeps_what_was_received(bridge: Bridge) -> None:
+    bridge.rewrite(append_text("!"))
+    body = b'{ "model":"m", "messages":[{"role":"user","content":"a"}] }'
+
+    post(bridge, body)
+
+    assert bridge.interceptions[0].request.body == body
+
+
+@pytest.mark.parametrize("body", [b'{ "model" : "m", "messages": [] }', b'{"messages":[],"n":1e2}'])
+def test_a_body_that_nothing_changed_leaves_as_it_came(bridge: Bridge, body: bytes) -> None:
+    bridge.rewrite(drop_fields("absent"))
+
+    post(bridge, body)
+
+    request = bridge.records[0].request
+    assert request is not None
+    assert request.body == body
+
+
+def test_a_change_may_ask_for_a_stream(bridge: Bridge) -> None:
+    bridge.rewrite(set_fields(stream=True))
+
+    answer = post(bridge, json.dumps(said("a")).encode())
+
+    assert answer.headers["content-type"] == "text/event-stream"
+
+
+def test_a_change_that_fails_is_one_clear_error(
+    bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    @bridge.rewrite
+    def broken(body: Body, call: Call) -> None:
+        raise KeyError("sk-secret")
+
+    answer = post(bridge, json.dumps(said("a")).encode())
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        500,
+        "the rewriting function 'broken' failed with KeyError; the bridge's log says where",
+    )
+    assert bridge.interceptions[0].status == 500
+    assert "broken" in caplog.text
