@@ -7,21 +7,18 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
 from llmbridge.canon.events import Event
 from llmbridge.canon.messages import Ask, Context, JsonObject, Model
-from llmbridge.errors import BridgeError, ConfigurationError, UpstreamError
+from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.call import (
-    Call,
     Caller,
     Handler,
     Headers,
     Interceptor,
-    Reply,
     Request,
     chain,
 )
@@ -29,6 +26,7 @@ from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.injection import Fault, Faults
 from llmbridge.exchange.intake import Intake, shape
+from llmbridge.exchange.own_origin import NotItself
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
 from llmbridge.exchange.redact import Redactor
@@ -103,7 +101,7 @@ class Bridge:
             *interceptors,
             self._rewriter,
             recorder,
-            self._not_itself,
+            NotItself(self._served),
             frame,
             self._faults,
         )
@@ -115,7 +113,7 @@ class Bridge:
         self._closed = False
 
     def __repr__(self) -> str:
-        urls = ", ".join(server.url for server in self._servers if server.running)
+        urls = ", ".join(self._served())
         doing = ", closed" if self._closed else f", serving {urls}" if urls else ""
         return f"Bridge({self.upstream!r}, store={self.store!r}{doing})"
 
@@ -367,15 +365,8 @@ class Bridge:
 
     # Inner workings
 
-    async def _not_itself(self, call: Call, forward: Handler) -> Reply:
-        """A process that exported `server.env()` must not call itself without end."""
-        origin = _origin(call.provider.base_url)
-        if any(_origin(server.url) == origin for server in self._servers if server.running):
-            raise UpstreamError(
-                f"{call.provider.name!r} leads back to this bridge at {call.provider.base_url}:"
-                " unset its base URL variable, or give base_urls={...}"
-            )
-        return await forward(call)
+    def _served(self) -> list[str]:
+        return [server.url for server in self._servers if server.running]
 
     def _token(self, token: str | None) -> str | None:
         if token == "":
@@ -443,9 +434,3 @@ class Bridge:
 def _secrets(rows: Iterable[Provider], environ: Mapping[str, str]) -> set[str]:
     """What must not reach a store: the providers' keys, and what the environment calls a secret."""
     return secrets_of(environ) | {row.key for row in rows if row.key}
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-    return parts.scheme, host, parts.port
