@@ -61,13 +61,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request; `url` is absolute."""
+    """An HTTP request; `url` is absolute. `arrived_s` is when all of it was here, by `time.monotonic`, where that is known."""
 
     method: str
     url: str
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
     caller: Caller = Caller()
+    arrived_s: float | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         # Headers may hold keys.
@@ -127,7 +128,7 @@ class Call:
 class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
-    `end` is None while bytes may still come. `replayed` says that the bytes are a recording: nothing may be added.
+    `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be added.
     `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an
     error, none inside an event. `settled` is the end once it is certain, although bytes may still come: a client that
     leaves after the last event has missed nothing.
@@ -136,7 +137,9 @@ class Reply:
     __slots__ = (
         "_chunks",
         "_on_end",
+        "_see",
         "_source",
+        "_told",
         "at_once",
         "end",
         "error",
@@ -170,7 +173,26 @@ class Reply:
         )
         self._chunks = chunks
         self._source = source
-        self._on_end = on_end
+        self._see: tuple[Callable[[bytes], object], ...] = ()
+        self._on_end: tuple[Callable[[Reply], None], ...] = () if on_end is None else (on_end,)
+        self._told = False
+
+    def watch(
+        self,
+        on_end: Callable[["Reply"], None],
+        see: Callable[[bytes], object] | None = None,
+        *,
+        farewell: bool = False,
+    ) -> "Reply":
+        """This very reply: `see` is shown each chunk as it passes, `on_end` runs once, when `end` is known.
+
+        With `farewell` a failure ends the bytes with what the reply says last, where it has something to say.
+        """
+        self._on_end += (on_end,)
+        if see is not None:
+            self._see += (see,)
+        self._told = self._told or farewell
+        return self
 
     def through(
         self,
@@ -192,17 +214,24 @@ class Reply:
 
     async def __anext__(self) -> bytes:
         try:
-            return await self._chunks.__anext__()
+            chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
             self._finish(self._sources_end("completed" if self.status < 400 else "upstream_error"))
             raise
         except BridgeError as error:
             self.error = error
+            last_words = self.farewell(error) if self._told else b""
             self._finish(error.end)
-            raise
+            if not last_words:
+                raise
+            self._chunks = once(b"")
+            return last_words
         except Exception:
             self._finish("interrupted")
             raise
+        for see in self._see:
+            see(chunk)
+        return chunk
 
     def raise_loud(self) -> None:
         """Raise what no client may take for an answer, and end there; frontends in the client's own process call this.
@@ -238,8 +267,8 @@ class Reply:
             self.settled = self.settled or self._source.settled
             self.error = self.error or self._source.error
         self.end = self.settled or end
-        if self._on_end is not None:
-            self._on_end(self)
+        for on_end in self._on_end:
+            on_end(self)
 
 
 Handle = Callable[[Request], Awaitable[Reply]]

@@ -6,6 +6,7 @@ already (an injected fault), and where it is a recording, the client sees just t
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import anyio
 
@@ -113,7 +114,8 @@ async def _after(source: Reply, late: bytes) -> AsyncIterator[bytes]:
     """What may still come after the terminal event and these bytes; anything else ends the upstream."""
     while _may_follow(late):
         chunk = b""
-        with anyio.move_on_after(GRACE_S):
+        # What waits for nothing needs no timer.
+        with nullcontext() if source.at_once else anyio.move_on_after(GRACE_S):
             try:
                 chunk = await anext(source, b"")
             except BridgeError:

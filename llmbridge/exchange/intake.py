@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from uuid import uuid4
@@ -79,11 +79,8 @@ class Intake:
             shutdown = "bridge_shutdown" in reason.args
             self._close(opened, call, "bridge_shutdown" if shutdown else "client_gone", None)
             raise
-        answer = reply.through(
-            _last_words, lambda ended: self._end(opened, call, ended), prompt=True
-        )
-        answer.headers = passed_on(reply.headers)
-        return answer
+        reply.headers = passed_on(reply.headers)
+        return reply.watch(lambda ended: self._end(opened, call, ended), farewell=True)
 
     def _route(self, received: Received, where: Destination) -> Call | BridgeError:
         """The call to make, or why there is none."""
@@ -181,15 +178,3 @@ def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
     reply = Reply(error.status, Headers(fields), once(body), at_once=True)
     reply.settled, reply.error = error.end, error
     return reply
-
-
-async def _last_words(source: Reply) -> AsyncIterator[bytes]:
-    """The reply's bytes; a failure at an event border ends them with the dialect's error event."""
-    try:
-        async for chunk in source:
-            yield chunk
-    except BridgeError as error:
-        farewell = source.farewell(error)
-        if not farewell:
-            raise
-        yield farewell

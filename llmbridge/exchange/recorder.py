@@ -1,6 +1,6 @@
 """Keep a copy of what passes: one record for each exchange with an upstream."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic as system_monotonic
 from typing import Protocol
@@ -46,16 +46,15 @@ class Recorder:
         chunks: list[Chunk] = []
         reply = await forward(call)
         head_s = self._monotonic() - start
+        came = reply.headers  # The client may get fewer of them.
 
-        async def tee(source: Reply) -> AsyncIterator[bytes]:
-            async for chunk in source:
-                chunks.append((self._monotonic() - start, chunk))
-                yield chunk
+        def note(chunk: bytes) -> None:
+            chunks.append((self._monotonic() - start, chunk))
 
         def keep(ended: Reply) -> None:
             error = ended.error.message if ended.error else None
             request, asked = self._without_secrets(call)
-            headers, kept, error, told = self._redactor.answer(ended.headers, tuple(chunks), error)
+            headers, kept, error, told = self._redactor.answer(came, tuple(chunks), error)
             record = Record(
                 interception_id=call.id,
                 provider=call.provider.name,
@@ -75,7 +74,7 @@ class Recorder:
             )
             self._store.add(record)
 
-        return reply.through(tee, keep, prompt=True)
+        return reply.watch(keep, note)
 
     def _without_secrets(self, call: Call) -> tuple[Request, tuple[str, ...]]:
         """The request as it is sent; one that nobody changed on the way was seen to when it came."""

@@ -416,8 +416,11 @@ def _find(rank: int, rule: str, match: re.Match[bytes]) -> Find:
 
 def _merged(finds: Iterable[Find]) -> list[Find]:
     """In order and apart; where several overlap, all they cover goes, under the name of the first in rank."""
+    ordered = sorted(finds)
+    if len(ordered) < 2:
+        return ordered
     merged: list[Find] = []
-    for find in sorted(finds):
+    for find in ordered:
         if merged and find.start < merged[-1].end:
             last = merged[-1]
             best = min(last, find, key=lambda each: each.rank)

@@ -26,6 +26,9 @@ from llmbridge.frontends.relay import Receive, Relay, Send, StreamCut
 Scope = Mapping[str, Any]
 EncodeError = Callable[[Request, BridgeError], bytes]
 
+ARRIVED_S = "llmbridge.arrived_s"
+"""The key of the scope under which our own connections say when a request was complete."""
+
 _logger = logging.getLogger("llmbridge.server")
 
 
@@ -216,7 +219,14 @@ class _Arrival:
         fields = dict(self.pairs)
         connection = fields.get("connection", "")
         passed = request_fields(self.pairs, connection, ("cookie", *self.consumed))
-        return Request(self.method, self._url(fields), passed, body, caller_of("server", fields))
+        return Request(
+            self.method,
+            self._url(fields),
+            passed,
+            body,
+            caller_of("server", fields),
+            self._scope.get(ARRIVED_S),
+        )
 
     def _url(self, fields: Mapping[str, str]) -> str:
         host = fields.get("host", "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from time import monotonic
 from typing import Any
 
 import httptools
@@ -9,6 +10,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from llmbridge.frontends.asgi import ARRIVED_S
 from llmbridge.frontends.relay import StreamCut
 
 HEAD_BYTES = 32 * 1024
@@ -108,6 +110,8 @@ class Connection(HttpToolsProtocol):
             self._upload_timer = self.loop.call_later(UPLOAD_REST_S, self.transport.close)
 
     def on_message_complete(self) -> None:
+        # The application may be long in coming to it, when many ask at once.
+        self.scope[ARRIVED_S] = monotonic()  # type: ignore[literal-required]  # a key of ours
         super().on_message_complete()
         self._end_upload()
 
