@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from anthropic import Anthropic, AsyncAnthropic
+    from anyio.from_thread import BlockingPortal
     from openai import AsyncOpenAI, OpenAI
 
     from llmbridge.frames import Frames
@@ -96,6 +97,7 @@ class Bridge:
         recorder = Recorder(self.store, redactor)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
+        self._intercepted = bool(interceptors)
         interceptors = (
             translate,
             *interceptors,
@@ -175,10 +177,10 @@ class Bridge:
         if is_httpx(module):
             from llmbridge.frontends.transport_httpx import BridgeTransport as Legacy
 
-            return Legacy(self.handle, self._portal.open)
+            return Legacy(self.handle, self._portal_if_needed)
         from llmbridge.frontends.transport import BridgeTransport
 
-        return BridgeTransport(self.handle, self._portal.open)
+        return BridgeTransport(self.handle, self._portal_if_needed)
 
     def async_transport(self, module: ModuleType | None = None) -> Any:
         """The same for `httpx2.AsyncClient` or `httpx.AsyncClient`; works on the client's own loop."""
@@ -364,6 +366,13 @@ class Bridge:
         await anyio.to_thread.run_sync(self.close)
 
     # Inner workings
+
+    def _portal_if_needed(self) -> "BlockingPortal | None":
+        """Where sync clients are served; None while every call can be answered at once, in the client's thread."""
+        parts = (self.upstream, self.store, self._faults)
+        if not self._intercepted and all(getattr(part, "at_once", False) for part in parts):
+            return None
+        return self._portal.open()
 
     def _served(self) -> list[str]:
         return [server.url for server in self._servers if server.running]

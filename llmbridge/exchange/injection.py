@@ -143,6 +143,11 @@ class Faults:
         armed = self._armed
         return await (chain(armed, forward)(call) if armed else forward(call))
 
+    @property
+    def at_once(self) -> bool:
+        """True while nothing is injected, which might take its time."""
+        return not self._armed
+
     @contextmanager
     def during(self, faults: Sequence[Fault]) -> Generator[None]:
         """These too, before the others, until the block ends."""

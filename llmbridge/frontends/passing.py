@@ -1,28 +1,16 @@
-"""What every HTTP frontend does alike: fields that end at a hop, who asks, a reply read from another thread."""
+"""What every HTTP frontend does alike: fields that end at a hop, who asks."""
 
-import asyncio
 import re
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
-import anyio
-from anyio.from_thread import BlockingPortal
-
-from llmbridge.errors import BridgeError, BridgeShutdown, UpstreamError
-from llmbridge.exchange.call import Caller, Handle, Headers, Reply, Request
+from llmbridge.errors import UpstreamError
+from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.frontends.variables import PLACEHOLDER_KEY
-
-T = TypeVar("T")
 
 CLOSE_LIMIT_S = 5.0
 """How long the end of an abandoned reply may take."""
-
-AHEAD_BYTES = 256 * 1024
-"""How much is fetched from another thread at one go, where all of it is there at once."""
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
 
@@ -162,100 +150,3 @@ def read_timeout_s(extensions: Mapping[str, Any]) -> float | None:
     """How long the client is ready to wait for bytes, from the extensions of its request."""
     timeout: Mapping[str, float | None] = extensions.get("timeout") or {}
     return timeout.get("read")
-
-
-class Pieces:
-    """One exchange on the loop of a portal, driven from another thread.
-
-    Opening and reading take turns with closing, so that a step that is given up unwinds before the reply is closed.
-    """
-
-    def __init__(self, portal: BlockingPortal, read_timeout_s: float | None) -> None:
-        self._portal = portal
-        self._timeout_s = read_timeout_s
-        self._turn = anyio.Lock(fast_acquire=True)
-        self._step: asyncio.Task[Any] | None = None
-        self._reply: Reply | None = None
-        self._closed = False
-        self._ahead: deque[bytes | BridgeError | None] = deque()
-
-    def open(self, handle: Handle, request: Request) -> Reply:
-        """Ask, and wait for the head.
-
-        Raises:
-            TimeoutError: it took longer than the client's read timeout.
-        """
-
-        async def ask() -> Reply:
-            self._step = asyncio.current_task()
-            async with self._turn:
-                self._reply = await handle(request)
-                if self._reply.at_once:
-                    await self._fetch(self._reply)
-                return self._reply
-
-        reply = self._wait(ask, self._timeout_s)
-        # Here, in the client's thread: there it would end the loop of the portal.
-        reply.raise_loud()
-        return reply
-
-    def read(self) -> bytes | None:
-        """The next piece as the reply gives it; None after the last.
-
-        Raises:
-            BridgeError: the answer broke off, or the bridge was closed.
-            TimeoutError: nothing came within the client's read timeout.
-        """
-        found = self._ahead.popleft() if self._ahead else self._wait(self._next, self._timeout_s)
-        if isinstance(found, BridgeError):
-            raise found
-        return found
-
-    def close(self) -> None:
-        """Give up what is left of the reply; doing it twice, or after the bridge, is fine."""
-        if self._closed or (self._reply is not None and self._reply.end is not None):
-            return
-        self._closed = True
-        with suppress(BridgeShutdown):
-            self._wait(self._close, None)
-
-    async def _next(self) -> bytes | BridgeError | None:
-        assert self._reply is not None, "opened before it is read"
-        self._step = asyncio.current_task()
-        async with self._turn:
-            if not self._reply.at_once:
-                return await anext(self._reply, None)
-            await self._fetch(self._reply)
-            return self._ahead.popleft()
-
-    async def _fetch(self, reply: Reply) -> None:
-        """Take what is there, so that not every piece crosses from one thread to the other alone."""
-        size = 0
-        try:
-            while size < AHEAD_BYTES:
-                piece = await anext(reply, None)
-                self._ahead.append(piece)
-                if piece is None:
-                    return
-                size += len(piece)
-        except BridgeError as error:
-            self._ahead.append(error)
-
-    async def _close(self) -> None:
-        # The step may still run, although its caller was interrupted or out of time.
-        if self._step is not None:
-            self._step.cancel("client_gone")
-        with anyio.move_on_after(CLOSE_LIMIT_S):
-            async with self._turn:
-                if self._reply is not None and self._reply.end is None:
-                    await self._reply.aclose("client_gone")
-
-    def _wait(self, step: Callable[[], Coroutine[object, object, T]], timeout_s: float | None) -> T:
-        try:
-            future = self._portal.start_task_soon(step)
-        except RuntimeError as error:
-            raise BridgeShutdown(f"the bridge cannot be reached: {error}") from error
-        try:
-            return future.result(timeout_s)
-        except CancelledError:
-            raise BridgeShutdown("the bridge was closed before the answer ended") from None

@@ -11,20 +11,20 @@ from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.frontends.passing import (
     CLOSE_LIMIT_S,
-    Pieces,
     asked,
     check_kind,
     read_timeout_s,
     reply_fields,
 )
+from llmbridge.frontends.pieces import Pieces, pieces
 
 _SILENT = "the bridge sent nothing within the read timeout"
 
 
 class BridgeTransport(httpx2.BaseTransport):
-    """For `httpx2.Client`: the bridge works on the loop of `portal`, in another thread."""
+    """For `httpx2.Client`: the bridge works on the loop of `portal`, in another thread; where that is None, right here."""
 
-    def __init__(self, handle: Handle, portal: Callable[[], BlockingPortal]) -> None:
+    def __init__(self, handle: Handle, portal: Callable[[], BlockingPortal | None]) -> None:
         self._handle = handle
         self._portal = portal
 
@@ -32,7 +32,7 @@ class BridgeTransport(httpx2.BaseTransport):
         """The head; the reply"s pieces follow as the response is read."""
         check_kind(request, httpx2.Request, "httpx2")
         request.read()
-        stream = _Stream(Pieces(self._portal(), read_timeout_s(request.extensions)))
+        stream = _Stream(pieces(self._portal(), read_timeout_s(request.extensions)))
         try:
             return _response(stream.open(self._handle, _request(request)), stream)
         except BaseException:

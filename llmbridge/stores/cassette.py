@@ -32,6 +32,8 @@ class Cassette:
         CassetteError: what is there cannot be read.
     """
 
+    at_once = True
+
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,

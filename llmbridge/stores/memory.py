@@ -28,6 +28,8 @@ class _Kept:
 class MemoryStore:
     """Keeps everything, or with `max_bytes` the newest: the oldest ended interceptions go first, whole."""
 
+    at_once = True
+
     def __init__(self, max_bytes: int | None = None) -> None:
         if max_bytes is not None and max_bytes <= 0:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: give a positive number or None")

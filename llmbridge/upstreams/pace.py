@@ -41,6 +41,11 @@ class Pace:
                 f"jitter={self.jitter!r} varies ttft and tps: give one of them with it"
             )
 
+    @property
+    def at_once(self) -> bool:
+        """True when no piece is ever waited for."""
+        return not self.speed and self.ttft is None and self.tps is None
+
     def due(self, record: Record) -> tuple[float, tuple[float, ...]] | None:
         """When the head and each piece are due, in seconds since the request; None for all at once."""
         if not record.timed:

@@ -248,6 +248,12 @@ class Replay:
         """True when a provider's key could be spent, now or after `load`."""
         return self._may_ask and bool(getattr(self._upstream, "spends_keys", True))
 
+    @property
+    def at_once(self) -> bool:
+        """True when no answer has to be waited for."""
+        loaded = self._loaded
+        return loaded.options.mode == "none" and loaded.pace.at_once
+
     # What is replayed, and for whom
 
     def load(self, source: Any, **changes: Unpack[Changes]) -> None:

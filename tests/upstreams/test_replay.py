@@ -1,9 +1,11 @@
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 from llmbridge.bridge import Bridge
@@ -202,3 +204,27 @@ async def test_at_a_pace_it_is_not() -> None:
         """Do not."""
 
     assert len(await pieces_for("server", speed=1, sleep=sleep)) == 9000
+
+
+async def test_the_pace_counts_from_the_arrival_of_the_request() -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    record = replace(many(2), head_s=1.0, chunks=((1.5, b"a"), (2.0, b"b")))
+    replay = Replay([record], speed=1, sleep=sleep, monotonic=lambda: 100.0)
+    reply = await Bridge(replay, environ={}).handle(replace(request(), arrived_s=99.25))
+    _ = [chunk async for chunk in reply]
+
+    assert waits == [0.25, 0.75, 1.25]
+
+
+def test_a_replay_at_full_speed_needs_no_thread() -> None:
+    before = set(threading.enumerate())
+    bridge = Bridge(Replay([many(3)]), environ={})
+
+    with httpx2.Client(transport=bridge.transport()) as client:
+        answer = client.post("https://api.openai.com/v1/chat/completions", content=request().body)
+
+    assert (answer.content, set(threading.enumerate()) - before) == (many(3).body, set())
