@@ -19,6 +19,8 @@ from llmbridge.wire.opaque import (
 )
 from llmbridge.wire.openai_chat import OPENAI_CHAT
 from llmbridge.wire.openai_responses import OPENAI_RESPONSES
+from llmbridge.wire.proxy_api_stream import API_STREAM
+from llmbridge.wire.proxy_stream import PROXY_STREAM
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -32,6 +34,8 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             OPENAI_MODELS,
             COUNT_TOKENS,
             RERANK,
+            PROXY_STREAM,
+            API_STREAM,
             OPAQUE,
         )
     }

@@ -169,9 +169,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request as a dialect reads it; `options` are the settings beside model and context, in the client's words."""
+    """A request as a dialect reads it; `options` are the settings beside model and context, in the client's words.
+
+    `provider` is who is asked, where that is known.
+    """
 
     model: str = ""
     context: Context = field(default_factory=Context)
     streaming: bool = False
     options: JsonObject = field(default_factory=dict[str, Any])
+    provider: str = ""

@@ -15,6 +15,7 @@ from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Destination, Router
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.error_bodies import error_fields
 from llmbridge.wire.opaque import OPAQUE
 
 _logger = logging.getLogger("llmbridge")
@@ -22,7 +23,7 @@ _logger = logging.getLogger("llmbridge")
 # What SDKs read, and what a provider's support asks for. Cookies, transport and CORS are for its own origin.
 _PASSED_ON = re.compile(
     r"content-(type|length|encoding|disposition)|cache-control|x-accel-buffering"
-    r"|retry-after(-ms)?|x-should-retry|(x-)?ratelimit(-.*)?|(anthropic|openai|x-llmbridge)-.*"
+    r"|retry-after(-ms)?|x-should-retry|x-content-type-options|(x-)?ratelimit(-.*)?|(anthropic|openai|x-llmbridge)-.*"
     r"|(x-|apim-|x-ms-)?request-id|x-generation-id|mistral-correlation-id|cf-ray"
 )
 _WITHHELD = re.compile(r".*(organi[sz]ation|project|account)")
@@ -116,7 +117,7 @@ class Intake:
             client=caller.client,
             session_id=caller.session_id,
             provider=routed.provider.name if routed else where.provider.name,
-            dialect=where.dialect.name,
+            dialect=where.asked.name,
             model=(routed.model or None) if routed else None,
             streaming=routed.streaming if routed else False,
         )
@@ -155,7 +156,7 @@ def shape(request: Request, where: Destination) -> Dialect:
     """The dialect whose error shape this client knows."""
     if where.dialect is OPAQUE and "anthropic-version" in request.headers:
         return ANTHROPIC_MESSAGES
-    return where.dialect
+    return where.asked
 
 
 def passed_on(headers: Headers) -> Headers:
@@ -172,7 +173,7 @@ def _passes_on(name: str) -> bool:
 def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
     """An error as a whole answer. SDKs are told not to try again what cannot succeed."""
     body = dialect.encode_error(error)
-    fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    fields = error_fields(body)
     if error.status < 500:
         fields.append(("x-should-retry", "false"))
     reply = Reply(error.status, Headers(fields), once(body), at_once=True)

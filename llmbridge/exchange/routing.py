@@ -12,11 +12,20 @@ import msgspec
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import ConfigurationError, NotFound, RequestError
 from llmbridge.exchange.call import Call, Received, Request
+from llmbridge.exchange.proxied import (
+    PATH,
+    PROXIES,
+    model_id,
+    provider_name,
+    proxy_dialect,
+    spoken_by,
+)
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.fast_json import typed
+from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.opaque import COUNT_TOKENS, OPAQUE, OPENAI_MODELS
 from llmbridge.wire.settings import SETTINGS
 
@@ -48,13 +57,20 @@ _peek = typed(_Peek)
 class Destination:
     """Where a request is meant to go; `target` is the path and query below the provider's base URL.
 
-    `bare` requests name no provider, neither by host nor by path. `named` is the provider they name in vain.
+    `bare` requests name no provider, neither by host nor by path. `client` is the dialect of a client that asks in
+    another one than the provider's.
     """
 
     provider: Provider
     dialect: Dialect
     target: str
     bare: bool = False
+    client: Dialect | None = None
+
+    @property
+    def asked(self) -> Dialect:
+        """The client's dialect."""
+        return self.client or self.dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +104,11 @@ class Router:
         """Provider, dialect and target. Never raises: what nobody serves is `opaque`, of an unknown provider."""
         path, mark, query = request.target.partition("?")
         path = "/" + path.lstrip("/")
+        local = request.caller.frontend == "server" or _LOCAL.match(request.host)
+        if local and (proxied := PATH.fullmatch(path)):
+            named = proxied["after"] or proxied["before"] or ""
+            if not proxied["before"] or named in self.providers:
+                return self._proxied(request, path, named, query)
         provider, rest, bare = self._find(request, path)
         target = _below(provider, rest)
         dialect = _dialect(request.method, target, provider)
@@ -102,14 +123,18 @@ class Router:
             NotFound: no provider or route of this name.
             RequestError: the body is not JSON.
         """
-        if request.caller.frontend == "server":
+        if request.caller.frontend == "server" and (
+            where.client is None or where.dialect is OPAQUE
+        ):
             self._check_served(request, where)
-        peek = _read(request, where.dialect)
-        model = peek.model if isinstance(peek.model, str) else ""
-        asked = where.dialect
+        peek = _read(request, where.asked)
+        model = model_id(peek.model)
+        asked = where.asked
         if where.bare:
             request, where, model = self._reroute(request, where, model)
-        streaming = peek.stream is True
+        if where.client is not None:
+            model = self._served_model(where, model)
+        streaming = peek.stream is True or asked.name in PROXIES
         return Call(
             call_id,
             request,
@@ -146,6 +171,39 @@ class Router:
         speaks_anthropic = "/messages" in path or "anthropic-version" in request.headers
         return self.providers["anthropic" if speaks_anthropic else "openai"], path, True
 
+    def _proxied(self, request: Request, path: str, named: str, query: str) -> Destination:
+        """Where a proxy's client wants to go, as its body says where its path does not."""
+        asked = proxy_dialect(path, query)
+        model = _peek_or_nothing(request).model
+        name = named or provider_name(model, self.providers)
+        provider = self.providers.get(name, Provider(name or "unknown", "", dialects=()))
+        if request.method.upper() != "POST":
+            return Destination(provider, OPAQUE, path, not named, asked)
+        spoken = spoken_by(provider, asked.name, model)
+        if spoken is not None and asked.name in provider.dialects:
+            return Destination(provider, asked, asked.path, not named)
+        spoken = spoken or asked
+        return Destination(provider, spoken, _below(provider, spoken.path), not named, asked)
+
+    def _served_model(self, where: Destination, model: str) -> str:
+        """The model's name at its provider.
+
+        Raises:
+            RequestError: there is no such provider, or it speaks nothing that can be translated.
+        """
+        known = ", ".join(self.providers)
+        if where.provider.name not in self.providers:
+            raise RequestError(
+                f"no provider is known for the model {model!r}: there are {known};"
+                " name one in the path, as in /stream/openai, or in the model"
+            )
+        if where.dialect is where.client:
+            raise RequestError(
+                f"{where.provider.name!r} speaks {', '.join(where.provider.dialects)}, which is not translated"
+            )
+        own = f"{where.provider.name}/"
+        return model.removeprefix(own) if where.bare and model.startswith(own) else model
+
     def _find_host(self, host: str) -> Provider | None:
         return next((row for row in self.providers.values() if row.serves(host)), None)
 
@@ -158,8 +216,10 @@ class Router:
                 provider = self._provider(name, f"the route {pattern!r}")
                 where = _at(provider, where, f"the route {pattern!r}")
                 if renamed and renamed != model:
-                    body = dump({**loads_strict(request.body), "model": renamed})
-                    request, model = replace(request, body=body), renamed
+                    body = loads_strict(request.body)
+                    named = body["model"]
+                    body["model"] = {**named, "id": renamed} if is_object(named) else renamed
+                    request, model = replace(request, body=dump(body)), renamed
                 return request, where, model
         return request, where, model
 
@@ -180,12 +240,16 @@ class Router:
 def classify(request: Request) -> Classified:
     """What the request was, by the providers known from the start. Never raises."""
     where = _ROUTER.destination(request)
-    try:
-        peek = _peek(request.body)
-    except ValueError:
-        peek = _Peek()
+    peek = _peek_or_nothing(request)
     model = peek.model if isinstance(peek.model, str) else None
     return Classified(where.provider.name, where.dialect.name, model, peek.stream is True)
+
+
+def _peek_or_nothing(request: Request) -> _Peek:
+    try:
+        return _peek(request.body)
+    except ValueError:
+        return _Peek()
 
 
 _ROUTER = Router()
@@ -193,17 +257,17 @@ _ROUTER = Router()
 
 def _at(provider: Provider, where: Destination, what: str) -> Destination:
     """The same question at another provider, in a dialect that it speaks."""
-    asked = where.dialect.name
-    if asked in provider.dialects:
-        return replace(where, provider=provider)
-    spoken = next((name for name in provider.dialects if name in SETTINGS), None)
-    if spoken is None or asked not in SETTINGS:
+    asked = where.asked
+    if asked.name in provider.dialects:
+        return replace(where, provider=provider, dialect=asked, client=None)
+    dialect = spoken_by(provider, asked.name) if asked.name in SETTINGS else None
+    if dialect is None:
         raise NotFound(
-            f"{what} leads to {provider.name!r}, which does not speak {asked}:"
+            f"{what} leads to {provider.name!r}, which does not speak {asked.name}:"
             f" it speaks {', '.join(provider.dialects)}"
         )
-    dialect = DIALECTS[spoken]
-    return replace(where, provider=provider, dialect=dialect, target=_below(provider, dialect.path))
+    target = _below(provider, dialect.path)
+    return replace(where, provider=provider, dialect=dialect, target=target, client=asked)
 
 
 def _below(provider: Provider, path: str) -> str:
@@ -215,7 +279,8 @@ def _below(provider: Provider, path: str) -> str:
 
 def _dialect(method: str, target: str, provider: Provider) -> Dialect:
     if method.upper() == "POST":
-        for ending, name in (*provider.aliases.items(), *_POSTS):
+        own = ((DIALECTS[name].path, name) for name in provider.dialects if name in PROXIES)
+        for ending, name in (*provider.aliases.items(), *own, *_POSTS):
             if target.endswith(ending):
                 return DIALECTS[name]
     return OPENAI_MODELS if _MODELS.search(target) else OPAQUE

@@ -9,19 +9,26 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
-from llmbridge.canon.events import Delta, Fail, Finish, Snapshot, fold
+from llmbridge.canon.events import Delta, Fail, Finish, Snapshot, Start, fold
 from llmbridge.canon.messages import Ask, AssistantMessage, Image, Message, Thinking, ToolResult
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import RequestError
+from llmbridge.errors import BridgeError, RequestError, UpstreamError
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, no_farewell, once
 from llmbridge.exchange.codec import read_deltas
 from llmbridge.exchange.failure import error_with
+from llmbridge.exchange.proxied import PROXIES
 from llmbridge.wire.dialect import Dialect
-from llmbridge.wire.error_bodies import dump
+from llmbridge.wire.error_bodies import dump, error_fields
 from llmbridge.wire.loose_json import is_object
+from llmbridge.wire.proxy_stream import PROXY_STREAM
 from llmbridge.wire.settings import SETTINGS, Untranslatable
 from llmbridge.wire.sse import encode_sse
 
+_STREAM = (
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+)
 _OF_THE_BODY = ("content-type", "content-length", "content-encoding", "transfer-encoding")
 _OF_A_PROVIDER = ("anthropic-", "openai-", "x-stainless-")
 
@@ -33,10 +40,35 @@ async def translate(call: Call, forward: Handler) -> Reply:
     ask, body = _question(call, call.client_dialect)
     fields = (pair for pair in call.request.headers.pairs if _passes(pair[0]))
     request = replace(call.request, headers=Headers(fields), body=body)
-    reply = await forward(replace(call, request=request))
+    told_in_stream = call.client_dialect.name == PROXY_STREAM.name
+    try:
+        reply = await forward(replace(call, request=request))
+    except UpstreamError as error:
+        if not told_in_stream:
+            raise
+        return _failed(call, ask, error, None)
     if call.streaming and reply.status < 400:
         return _streamed(call.dialect, call.client_dialect, ask, reply)
+    if told_in_stream:
+        message = fold([delta async for delta in read_deltas(call.dialect, reply)])
+        said = f"{call.provider.name}: HTTP {reply.status}: {message.error}"
+        return _failed(call, ask, reply.error or error_with(reply.status, said), reply, said)
     return await _whole(call.dialect, call.client_dialect, reply)
+
+
+def _failed(
+    call: Call, ask: Ask, error: BridgeError, source: Reply | None, said: str | None = None
+) -> Reply:
+    """A refusal for clients who take it for a broken transport unless it comes in a stream."""
+    assert call.client_dialect is not None, "only called for a client of another dialect"
+    snapshot, encoder = Snapshot(), call.client_dialect.encoder(ask)
+    said = said or f"{call.provider.name}: {error.message}"
+    events = [snapshot.apply(delta) for delta in (Start(), Fail(error.kind, said))]
+    body = b"".join(encode_sse(sse) for event in events for sse in encoder.feed(event))
+    reply = Reply(200, Headers(_STREAM), once(body), source=source, at_once=True)
+    reply.settled = (source.end if source else None) or error.end
+    reply.error, reply.farewell = error, no_farewell
+    return reply
 
 
 def _passes(name: str) -> bool:
@@ -65,7 +97,10 @@ def _question(call: Call, client: Dialect) -> tuple[Ask, bytes]:
         if strange := ", ".join(dict.fromkeys(asked.strange(body))):
             raise Untranslatable(strange)
         options = spoken.encode(asked.decode(ask.options))
-        messages = tuple(_carried(message, call.dialect) for message in ask.context.messages)
+        proxied = client.name in PROXIES
+        messages = tuple(
+            _carried(message, call.dialect, proxied=proxied) for message in ask.context.messages
+        )
     except Untranslatable as error:
         raise RequestError(
             f"a route leads from {client.name} to {call.dialect.name}, which cannot carry {error}:"
@@ -74,15 +109,18 @@ def _question(call: Call, client: Dialect) -> tuple[Ask, bytes]:
     except (AttributeError, TypeError) as error:
         raise RequestError(f"the request is not of {client.name}: {error}") from None
     context = replace(ask.context, messages=messages)
-    wanted = call.dialect.encode_request(
-        Ask(call.model or ask.model, context, call.streaming, options)
-    )
+    model = call.model or ask.model
+    wanted = call.dialect.encode_request(Ask(model, context, call.streaming, options))
+    ask = replace(ask, model=model, provider=call.provider.name)
     renames = call.provider.renames
     return ask, dump({renames.get(name, name): value for name, value in wanted.items()})
 
 
-def _carried(message: Message, spoken: Dialect) -> Message:
+def _carried(message: Message, spoken: Dialect, *, proxied: bool) -> Message:
     if isinstance(message, AssistantMessage):
+        # A proxy's client brings back what this provider thought and signed; tools need it there.
+        if proxied and spoken.name == "anthropic.messages":
+            return message
         return replace(
             message, content=tuple(b for b in message.content if not isinstance(b, Thinking))
         )
@@ -103,7 +141,7 @@ def _streamed(spoken: Dialect, client: Dialect, ask: Ask, reply: Reply) -> Reply
 
     answer = reply.through(encoded, prompt=True)
     answer.headers = Headers(
-        (("content-type", "text/event-stream"), *reply.headers.without(*_OF_THE_BODY).pairs)
+        (*_STREAM, *reply.headers.without(*_OF_THE_BODY, *dict(_STREAM)).pairs)
     )
     # What breaks off is an event of the client's dialect already.
     answer.farewell = no_farewell
@@ -129,7 +167,7 @@ async def _whole(spoken: Dialect, client: Dialect, reply: Reply) -> Reply:
         body = client.encode_error(error)
     else:
         body = client.encode_reply(message)
-    fields = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    fields = error_fields(body)
     headers = Headers([*fields, *reply.headers.without(*_OF_THE_BODY).pairs])
     answer = Reply(status, headers, once(body), source=reply)
     answer.farewell, answer.error = no_farewell, error

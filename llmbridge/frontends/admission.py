@@ -59,8 +59,12 @@ class Door:
                 f"web pages of {origin[:200]!r} may not call this bridge; name them in allowed_origins"
             )
 
-    def check_caller(self, method: str, fields: Mapping[str, str]) -> tuple[str, ...]:
+    def check_caller(
+        self, method: str, fields: Mapping[str, str], *, bare: bool = False
+    ) -> tuple[str, ...]:
         """Let only holders of the token through, pages only with JSON, and no compressed bodies.
+
+        `bare` takes a token without `Bearer` in front, too.
 
         Returns the names of the credentials that were meant for the bridge and go no further.
 
@@ -68,7 +72,7 @@ class Door:
             Unauthorized: the token is missing or wrong; which of both is not said.
             Unsupported: the content type or encoding is not taken.
         """
-        consumed = self._check_token(fields)
+        consumed = self._check_token(fields, bare)
         if fields.get("content-encoding", "identity").lower() != "identity":
             raise Unsupported("compressed request bodies are not taken: send the body as it is")
         if "origin" in fields and method not in _BODILESS:
@@ -77,8 +81,10 @@ class Door:
                 raise Unsupported("web pages must send application/json")
         return consumed
 
-    def _check_token(self, fields: Mapping[str, str]) -> tuple[str, ...]:
-        sent = [(name, credential(name, fields)) for name in CREDENTIALS if name in fields]
+    def _check_token(self, fields: Mapping[str, str], bare: bool) -> tuple[str, ...]:
+        sent = [
+            (name, credential(name, fields, bare=bare)) for name in CREDENTIALS if name in fields
+        ]
         if self._token is None:
             return tuple(name for name, value in sent if value == PLACEHOLDER_KEY)
         # Each credential is compared in full, whichever of them is right.

@@ -19,9 +19,11 @@ from llmbridge.errors import (
     Unauthorized,
 )
 from llmbridge.exchange.call import Handle, Request
+from llmbridge.exchange.proxied import PATH
 from llmbridge.frontends.admission import Door, fields_by_name, host_name
 from llmbridge.frontends.passing import caller_of, request_fields
 from llmbridge.frontends.relay import Receive, Relay, Send, StreamCut
+from llmbridge.wire.error_bodies import error_fields
 
 Scope = Mapping[str, Any]
 EncodeError = Callable[[Request, BridgeError], bytes]
@@ -116,7 +118,9 @@ class ASGIApp:
             if arrival.path == "/healthz":
                 await _answer(send, 200, b'{"status":"ok"}')
                 return
-            arrival.consumed = self._door.check_caller(arrival.method, fields)
+            # The clients of `/stream` may send the token as it is.
+            bare = PATH.fullmatch(arrival.path) is not None
+            arrival.consumed = self._door.check_caller(arrival.method, fields, bare=bare)
             self._check_room(fields)
             self._in_flight += 1
             try:
@@ -240,8 +244,8 @@ class _Arrival:
 async def _answer(
     send: Send, status: int, body: bytes, more: Collection[tuple[bytes, bytes]] = ()
 ) -> None:
-    length = b"%d" % len(body)
-    fields = [(b"content-type", b"application/json"), (b"content-length", length), *more]
+    fields = [(name.encode(), value.encode()) for name, value in error_fields(body)]
+    fields += more
     try:
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})

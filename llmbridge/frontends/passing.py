@@ -84,12 +84,14 @@ def asked(method: str, url: str, pairs: Sequence[tuple[str, str]], body: bytes) 
     return Request(method, url, passed, body, caller_of("transport", fields))
 
 
-def credential(name: str, fields: Mapping[str, str]) -> str:
-    """The key or token in the field of this name; empty where there is none."""
+def credential(name: str, fields: Mapping[str, str], *, bare: bool = False) -> str:
+    """The key or token in the field of this name; empty where there is none. `bare` says that no scheme is needed."""
     value = fields.get(name, "")
     if name == "authorization":
-        scheme, _, value = value.partition(" ")
-        if scheme.lower() != "bearer":
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() == "bearer":
+            value = token
+        elif not bare:
             return ""
     return value.strip()
 

@@ -1,4 +1,4 @@
-"""Error answers in the two shapes that clients know.
+"""Error answers in the shapes that clients know.
 
 Source: the "Errors" pages of the Anthropic and OpenAI API references.
 """
@@ -55,6 +55,18 @@ def openai_error(error: BridgeError) -> bytes:
         "code": code,
     }
     return dump({"error": detail})
+
+
+def error_fields(body: bytes) -> list[tuple[str, str]]:
+    """The header fields of an error's body: JSON, or for some dialects a line of text, at which browsers may not guess."""
+    length = ("content-length", str(len(body)))
+    if body.startswith(b"{"):
+        return [("content-type", "application/json"), length]
+    return [
+        ("content-type", "text/plain; charset=utf-8"),
+        length,
+        ("x-content-type-options", "nosniff"),
+    ]
 
 
 def dump(value: Any) -> bytes:

@@ -5,12 +5,13 @@ needs this: what is relayed keeps its own words. Prompt cache marks are hints an
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 from llmbridge.canon.messages import JsonObject
 from llmbridge.wire.loose_json import is_list, is_object, objects
+from llmbridge.wire.proxy_context import strange
 
 THINKING_BUDGETS: Mapping[str, int] = MappingProxyType(
     {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 16384}
@@ -23,7 +24,8 @@ class Settings:
     """Settings of one request; None: not said.
 
     `tool_choice` is `auto`, `none`, `required`, or `=NAME` for one tool. `thinking` is `off` or a level of
-    `THINKING_BUDGETS`; `thinking_tokens` is the budget where the client gave one.
+    `THINKING_BUDGETS`; `thinking_tokens` is the budget where the client gave one. `cache_retention` is `short` or
+    `long`: a hint, for providers that cache where they are asked to.
     """
 
     max_tokens: int | None = None
@@ -35,6 +37,7 @@ class Settings:
     thinking: str | None = None
     thinking_tokens: int | None = None
     user: str | None = None
+    cache_retention: str | None = None
 
 
 class Untranslatable(ValueError):
@@ -92,6 +95,8 @@ def _encode_messages(settings: Settings) -> JsonObject:
         stop_sequences=list(settings.stop) or None,
         metadata={"user_id": settings.user} if settings.user else None,
     )
+    if settings.cache_retention:
+        body["cache_control"] = {"type": "ephemeral"}
     if settings.thinking == "off":
         body["thinking"] = {"type": "disabled"}
     elif settings.thinking is not None:
@@ -195,6 +200,71 @@ def _encode_responses(settings: Settings) -> JsonObject:
     )
 
 
+_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+
+
+def _leveled(level: Any, **settings: Any) -> Settings:
+    """Settings with a proxy client's level of thinking: its token budget, and the nearest level that all providers have."""
+    if level in (None, "", "off", False):
+        return Settings(**settings)
+    level = "medium" if level is True else level
+    if level not in _EFFORTS:
+        known = ", ".join(("off", *_EFFORTS))
+        raise Untranslatable(f"the thinking level {level!r}: give one of {known}")
+    return Settings(**settings, thinking=_EFFORTS[level], thinking_tokens=THINKING_BUDGETS[level])
+
+
+def _decode_api_stream(options: JsonObject) -> Settings:
+    rest = _said(options, provider=..., api=..., cost=..., spelling=...)
+    level = rest.pop("thinking_level", None)
+    settings = _leveled(
+        rest.pop("reasoning", level),
+        temperature=rest.pop("temperature", None),
+        max_tokens=rest.pop("maxTokens", None),
+    )
+    return _nothing_left(rest, settings)
+
+
+def _encode_api_stream(settings: Settings) -> JsonObject:
+    _only(settings, "max_tokens", "temperature", "thinking", "thinking_tokens")
+    return _given(
+        temperature=settings.temperature, maxTokens=settings.max_tokens, reasoning=settings.thinking
+    )
+
+
+def _decode_proxy_stream(options: JsonObject) -> Settings:
+    rest = _said(options)
+    retention = rest.pop("cache_retention", None)
+    # What is left is passed over, as Go does.
+    return _leveled(
+        rest.pop("thinking_level", None),
+        temperature=rest.pop("temperature", None),
+        max_tokens=rest.pop("max_tokens", None) or None,
+        cache_retention=None if retention == "none" else retention or None,
+    )
+
+
+def _encode_proxy_stream(settings: Settings) -> JsonObject:
+    _only(settings, "max_tokens", "temperature", "thinking", "thinking_tokens", "cache_retention")
+    return _given(
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        thinking_level=settings.thinking,
+        cache_retention=settings.cache_retention,
+    )
+
+
+def _only(settings: Settings, *carried: str) -> None:
+    """Refuse what a proxy protocol has no word for; who asks is a hint."""
+    lost = [
+        f.name
+        for f in fields(settings)
+        if f.name not in (*carried, "user") and getattr(settings, f.name) not in (f.default, "auto")
+    ]
+    if lost:
+        raise Untranslatable(", ".join(lost))
+
+
 def _object(value: Any) -> dict[str, Any]:
     return value if is_object(value) else {}
 
@@ -272,6 +342,10 @@ SETTINGS: Mapping[str, SettingsCodec] = MappingProxyType(
         "anthropic.messages": SettingsCodec(_decode_messages, _encode_messages, _strange_messages),
         "openai.chat": SettingsCodec(_decode_chat, _encode_chat, _strange_chat),
         "openai.responses": SettingsCodec(_decode_responses, _encode_responses, _strange_responses),
+        "proxy.stream": SettingsCodec(
+            _decode_proxy_stream, _encode_proxy_stream, lambda body: iter(())
+        ),
+        "proxy.api_stream": SettingsCodec(_decode_api_stream, _encode_api_stream, strange),
     }
 )
 """The dialects that can be translated, by name."""

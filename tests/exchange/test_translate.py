@@ -380,7 +380,7 @@ def test_a_hostile_body_is_never_worse_than_a_refusal(bridges: list[Bridge], bod
     assert answer.status_code in (200, 400)
 
 
-@pytest.mark.parametrize("dialect", SETTINGS)
+@pytest.mark.parametrize("dialect", ["anthropic.messages", "openai.chat", "openai.responses"])
 @pytest.mark.parametrize("thinking", ["off", "minimal", "low", "medium", "high", None])
 def test_settings_survive_each_spelling(dialect: str, thinking: str | None) -> None:
     codec = SETTINGS[dialect]

@@ -1,0 +1,236 @@
+"""The wire of `/stream`: exact bytes, both kinds of client, and what a cut or lossy stream means."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbridge.canon.events import (
+    BlockDelta,
+    BlockEnd,
+    BlockStart,
+    Delta,
+    Fail,
+    Finish,
+    Snapshot,
+    Start,
+    fold,
+    unfold,
+)
+from llmbridge.canon.messages import (
+    Ask,
+    AssistantMessage,
+    Context,
+    Text,
+    ToolCall,
+    Usage,
+    UserMessage,
+)
+from llmbridge.errors import RequestError
+from llmbridge.wire.proxy_stream import LINE_BYTES, PROXY_STREAM, PROXY_STREAMS, Wire
+from llmbridge.wire.sse import SSE, SSEDecoder, encode_sse
+from tests.conformance.strategies import messages
+
+NOBODY = Ask()
+USAGE = Usage(10, 0, 0, 5, None, 15)
+COST = '"cost":{"input":0,"output":0,"cache_read":0,"cache_write":0,"total":0}'
+ZEROS = f'"usage":{{"input":0,"output":0,"cache_read":0,"cache_write":0,"total_tokens":0,{COST}}}'
+
+
+def sent(message: AssistantMessage, wire: Wire, ask: Ask = NOBODY) -> bytes:
+    return stream(list(unfold(message)), wire, ask)
+
+
+def stream(deltas: list[Delta], wire: Wire, ask: Ask = NOBODY) -> bytes:
+    snapshot, encoder = Snapshot(), PROXY_STREAMS[wire].encoder(ask)
+    events = (snapshot.apply(delta) for delta in deltas)
+    return b"".join(encode_sse(sse) for event in events for sse in encoder.feed(event))
+
+
+def read(body: bytes) -> AssistantMessage:
+    sse, decoder = SSEDecoder(), PROXY_STREAM.decoder()
+    deltas = [delta for event in sse.feed(body) for delta in decoder.feed(event)]
+    return fold([*deltas, *decoder.close()])
+
+
+def lines(*events: str) -> bytes:
+    return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+@pytest.mark.feature("bitop", 8, 12)
+def test_an_answer_goes_over_the_wire_as_the_original_sends_it() -> None:
+    text = (BlockStart(0, Text()), BlockDelta(0, "Hello"), BlockDelta(0, ", world!"), BlockEnd(0))
+    deltas: list[Delta] = [Start(), *text, Finish("stop", usage=USAGE)]
+
+    assert stream(deltas, "wire", Ask("test-model", provider="mock")) == lines(
+        '{"type":"text_delta","delta":"Hello"}',
+        '{"type":"text_delta","delta":", world!"}',
+        '{"type":"message_end","stop_reason":"stop","usage":{"input":10,"output":5,"cache_read":0,'
+        f'"cache_write":0,"total_tokens":15,{COST}}},"model":"test-model","provider":"mock"}}',
+        "[DONE]",
+    )
+
+
+@pytest.mark.feature("bitop", 12)
+def test_a_tool_call_has_its_id_and_its_name() -> None:
+    call = ToolCall("c1", "bash", {"command": "ls"})
+    message = AssistantMessage((call,), stop_reason="tool_use")
+
+    assert sent(message, "wire") == lines(
+        '{"type":"tool_call_start","id":"c1","name":"bash"}',
+        '{"type":"tool_call_args_delta","delta":"{\\"command\\":\\"ls\\"}","id":"c1"}',
+        f'{{"type":"message_end","stop_reason":"tool_use",{ZEROS}}}',
+        "[DONE]",
+    )
+
+
+@pytest.mark.feature("bitop", 12)
+def test_a_failure_is_the_message_s_end() -> None:
+    failed: list[Delta] = [Fail("overloaded", "anthropic: HTTP 529: overloaded")]
+
+    assert stream(failed, "wire") == lines(
+        '{"type":"message_end","stop_reason":"error","error_message":"anthropic: HTTP 529: overloaded"}',
+        "[DONE]",
+    )
+
+
+def test_what_html_could_read_is_escaped_as_go_does() -> None:
+    body = sent(AssistantMessage((Text("<a&b>\u2028"),), stop_reason="stop"), "wire")
+
+    assert b'"delta":"\\u003ca\\u0026b\\u003e\\u2028"' in body
+
+
+@pytest.mark.feature("bitop", 7, 8, 9, 10, 11)
+def test_the_documented_events_carry_the_message_so_far() -> None:
+    call = ToolCall("c1", "bash", {"command": "ls"})
+    message = AssistantMessage((Text("Hi"), call), stop_reason="tool_use", usage=USAGE)
+    body = sent(message, "documented", Ask("m", provider="anthropic"))
+    events = [json.loads(event.data) for event in SSEDecoder().feed(body[: body.rindex(b"data")])]
+
+    assert [
+        (event["type"], event.get("delta"), event["partial"]["content"]) for event in events
+    ] == [
+        ("start", None, []),
+        ("text_delta", "Hi", [{"type": "text", "text": "Hi"}]),
+        ("tool_call_start", "bash", [{"type": "text", "text": "Hi"}, bare(call)]),
+        ("tool_call_delta", '{"command":"ls"}', [{"type": "text", "text": "Hi"}, whole(call)]),
+        ("tool_call_end", None, [{"type": "text", "text": "Hi"}, whole(call)]),
+        ("done", None, [{"type": "text", "text": "Hi"}, whole(call)]),
+    ]
+    assert events[-1]["partial"]["stop_reason"] == "tool_use"
+    assert events[0]["partial"]["provider"] == "anthropic"
+
+
+def bare(call: ToolCall) -> dict[str, Any]:
+    return {"type": "tool_call", "id": call.id, "name": call.name}
+
+
+def whole(call: ToolCall) -> dict[str, Any]:
+    return {**bare(call), "arguments": call.arguments}
+
+
+def test_the_superset_keeps_each_line_within_what_go_reads() -> None:
+    pieces = [BlockDelta(0, "y" * 5000)] * 40
+    body = stream(
+        [Start(), BlockStart(0, Text()), *pieces, BlockEnd(0), Finish("stop")], "superset"
+    )
+
+    assert max(map(len, body.split(b"\n"))) <= LINE_BYTES
+    assert read(body).text == "y" * 200_000
+
+
+@pytest.mark.parametrize("wire", PROXY_STREAMS)
+@given(message=messages())
+def test_a_message_comes_back_from_either_wire(wire: Wire, message: AssistantMessage) -> None:
+    back = read(sent(message, wire))
+
+    assert (carried(back, wire), back.stop_reason) == (carried(message, wire), message.stop_reason)
+
+
+def carried(message: AssistantMessage, wire: Wire) -> list[Any]:
+    """Content without signatures, which these wires lack, and without ids where the wire lacks them."""
+    return [
+        replace(block, id="" if wire == "documented" else block.id)
+        if isinstance(block, ToolCall)
+        else replace(block, signature=None)
+        for block in message.content
+    ]
+
+
+@pytest.mark.feature("bitop", 16)
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (['{"type":"text_delta","delta":"Hel"}'], "stopped before its end"),
+        (['{"type":"tool_call_start"}'], "lost the name"),
+        (['{"type":"tool_call_args_delta","delta":"{}"}'], "never began"),
+        ([f'{{"type":"message_end","stop_reason":"tool_use",{ZEROS}}}'], "lost a tool call"),
+        (['{"type":"message_end","stop_reason":"error","error_message":"boom"}'], "boom"),
+        (
+            [
+                '{"type":"tool_call_start","id":"a","name":"x"}',
+                '{"type":"tool_call_start","id":"a","name":"x"}',
+            ],
+            "lost the name or the id",
+        ),
+    ],
+)
+def test_what_was_lost_on_the_way_is_an_error(events: list[str], said: str) -> None:
+    message = read(lines(*events))
+
+    assert message.stop_reason == "error"
+    assert said in str(message.error)
+
+
+def test_arguments_of_several_calls_may_come_in_turn() -> None:
+    message = read(
+        lines(
+            '{"type":"tool_call_start","id":"a","name":"x"}',
+            '{"type":"tool_call_start","id":"b","name":"y"}',
+            '{"type":"tool_call_args_delta","delta":"{\\"n\\":1","id":"a"}',
+            '{"type":"tool_call_args_delta","delta":"{}","id":"b"}',
+            '{"type":"tool_call_args_delta","delta":"}","id":"a"}',
+            f'{{"type":"message_end","stop_reason":"tool_use",{ZEROS}}}',
+        )
+    )
+
+    assert message.content == (ToolCall("a", "x", {"n": 1}), ToolCall("b", "y", {}))
+
+
+@given(st.text(max_size=60))
+def test_no_line_is_worse_than_passed_over(data: str) -> None:
+    decoder = PROXY_STREAM.decoder()
+
+    deltas = [*decoder.feed(SSE(data=data)), *decoder.close()]
+
+    assert fold(deltas).stop_reason == "error"
+
+
+@pytest.mark.feature("bitop", 1, 3)
+def test_a_request_goes_out_as_the_original_client_sends_it() -> None:
+    context = Context("You are helpful.", (UserMessage((Text("hi"),)),))
+    body = PROXY_STREAM.encode_request(Ask("test-model", context, True, {"max_tokens": 512}))
+
+    assert json.dumps(body, separators=(",", ":")) == (
+        '{"model":"test-model","context":{"system_prompt":"You are helpful.","messages":[{"role":"user",'
+        '"content":[{"type":"text","text":"hi"}],"timestamp":0}]},"options":{"max_tokens":512}}'
+    )
+
+
+def test_content_that_is_no_array_is_refused() -> None:
+    with pytest.raises(RequestError, match="content of message 0 is no array"):
+        PROXY_STREAM.decode_request({"context": {"messages": [{"role": "user", "content": "hi"}]}})
+
+
+def test_unknown_roles_and_blocks_are_passed_over() -> None:
+    turns = [
+        {"role": "system", "content": []},
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "hi"}]},
+    ]
+
+    ask = PROXY_STREAM.decode_request({"context": {"messages": turns}})
+
+    assert ask.context.messages == (UserMessage((Text("hi"),)),)
