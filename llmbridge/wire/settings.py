@@ -5,7 +5,7 @@ needs this: what is relayed keeps its own words. Prompt cache marks are hints an
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -208,20 +208,32 @@ def _leveled(level: Any, **settings: Any) -> Settings:
     if level in (None, "", "off", False):
         return Settings(**settings)
     level = "medium" if level is True else level
-    if level not in _EFFORTS:
+    if not isinstance(level, str) or level not in _EFFORTS:
         known = ", ".join(("off", *_EFFORTS))
         raise Untranslatable(f"the thinking level {level!r}: give one of {known}")
     return Settings(**settings, thinking=_EFFORTS[level], thinking_tokens=THINKING_BUDGETS[level])
 
 
 def _decode_api_stream(options: JsonObject) -> Settings:
-    rest = _said(options, provider=..., api=..., cost=..., spelling=...)
+    # How a client reaches its proxy is between the two.
+    ours = dict.fromkeys(("provider", "api", "cost", "spelling"), ...)
+    ways = dict.fromkeys(("headers", "transport", "sessionId", "maxRetryDelayMs"), ...)
+    rest = _said(options, **ours, **ways)
     level = rest.pop("thinking_level", None)
+    level = rest.pop("reasoning", level)
+    retention = rest.pop("cacheRetention", None)
+    budgets = _object(rest.pop("thinkingBudgets", None))
+    budget = budgets.get(level) if isinstance(level, str) else None
+    user = _object(rest.pop("metadata", None)).get("user_id")
     settings = _leveled(
-        rest.pop("reasoning", level),
+        level,
         temperature=rest.pop("temperature", None),
         max_tokens=rest.pop("maxTokens", None),
+        cache_retention=None if retention == "none" else retention,
+        user=user if isinstance(user, str) else None,
     )
+    if settings.thinking and isinstance(budget, int):
+        settings = replace(settings, thinking_tokens=budget)
     return _nothing_left(rest, settings)
 
 

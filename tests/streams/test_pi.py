@@ -1,0 +1,86 @@
+"""pi's own proxy client, from npm, at our `/api/stream`."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbridge.bridge import Bridge
+from llmbridge.canon.messages import Usage
+from llmbridge.upstreams.lines import calls, fail, reply
+from llmbridge.upstreams.script import Script
+
+HERE = Path(__file__).parent
+PACKAGE, VERSION = "@mariozechner/pi-agent-core", "0.73.1"
+
+
+@pytest.fixture(scope="session")
+def pi() -> Path:
+    """The folder of pi's packages, which npm fetches the first time."""
+    home = HERE.parents[1] / ".bench" / "pi"
+    found = home / "node_modules" / PACKAGE / "package.json"
+    if found.exists() and json.loads(found.read_bytes())["version"] == VERSION:
+        return home
+    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"pi's client needs {' and '.join(missing)}, not found here")
+    home.mkdir(parents=True, exist_ok=True)
+    install = ["npm", "install", "--prefix", str(home), "--no-audit", "--no-fund", "--silent"]
+    try:
+        done = subprocess.run(
+            [*install, f"{PACKAGE}@{VERSION}"], capture_output=True, timeout=100, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm cannot fetch {PACKAGE} in time")
+    if done.returncode:
+        pytest.skip(f"npm cannot fetch {PACKAGE}: {done.stderr.decode()[-200:]}")
+    return home
+
+
+def ask(pi: Path, url: str, abort: str = "") -> dict[str, Any]:
+    command = ["node", str(HERE / "pi.mjs"), str(pi), url, "secret-1", abort]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    heard: dict[str, Any] = json.loads(done.stdout)
+    return heard
+
+
+@pytest.mark.feature("tinyagent", 16)
+def test_pi_hears_text_tools_usage_and_cost(pi: Path) -> None:
+    answer = reply("Let me look.", calls("clock", zone="é"), usage=Usage(7, None, None, 5))
+    with Bridge(Script(answer), environ={}) as bridge, bridge.serve(token="secret-1") as server:
+        heard = ask(pi, server.url)
+
+    message = heard["message"]
+    assert list(dict.fromkeys(heard["types"])) == [
+        *("start", "text_start", "text_delta", "text_end"),
+        *("toolcall_start", "toolcall_delta", "toolcall_end", "done"),
+    ]
+    assert [block.get("text") or block.get("arguments") for block in message["content"]] == [
+        "Let me look.",
+        {"zone": "é"},
+    ]
+    assert (message["stopReason"], message["usage"]["totalTokens"]) == ("toolUse", 12)
+    assert message["usage"]["cost"]["total"] == pytest.approx((7 * 3 + 5 * 15) / 1e6)
+
+
+def test_pi_hears_why_it_was_refused(pi: Path) -> None:
+    script = Script(fail(429, message="slow down"))
+    with Bridge(script, environ={}) as bridge, bridge.serve(token="secret-1") as server:
+        heard = ask(pi, server.url)
+
+    assert (heard["types"], heard["message"]["errorMessage"]) == (
+        ["error"],
+        "Proxy error: slow down",
+    )
+
+
+def test_pi_may_leave_in_the_middle(pi: Path) -> None:
+    script = Script("word " * 200, tps=50)
+    with Bridge(script, environ={}) as bridge, bridge.serve(token="secret-1") as server:
+        heard = ask(pi, server.url, "abort")
+
+        assert heard["message"]["stopReason"] == "aborted"
