@@ -316,7 +316,7 @@ class Bridge:
         body = dump(dialect.encode_request(Ask(model.id, context, True, options or {})))
         request = Request(
             "POST",
-            f"http://localhost/{provider.name}{dialect.path}",
+            f"http://localhost/{provider.name}{dialect.target(model.id, streaming=True)}",
             Headers((("content-type", "application/json"),)),
             body,
             Caller("stream"),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from llmbridge.errors import ConfigurationError
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.google_gemini import GOOGLE_GEMINI
 from llmbridge.wire.opaque import (
     COUNT_TOKENS,
     OPAQUE,
@@ -29,6 +30,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             ANTHROPIC_MESSAGES,
             OPENAI_CHAT,
             OPENAI_RESPONSES,
+            GOOGLE_GEMINI,
             OPENAI_COMPLETIONS,
             OPENAI_EMBEDDINGS,
             OPENAI_MODELS,
@@ -41,7 +43,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     }
 )
 
-Auth = Literal["bearer", "x-api-key", "api-key"]
+Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"]
 
 
 def dialect_named(name: str) -> Dialect:
@@ -148,6 +150,24 @@ PROVIDERS: tuple[Provider, ...] = (
         dialects=("openai.chat", "openai.responses"),
         key_env=("OPENAI_API_KEY",),
         url_env=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    ),
+    Provider(
+        "google",
+        "https://generativelanguage.googleapis.com",
+        dialects=("google.gemini",),
+        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        url_env=("GOOGLE_GEMINI_BASE_URL",),
+        auth="x-goog-api-key",
+    ),
+    # A key of Vertex's express mode, or an access token that somebody renews.
+    Provider(
+        "vertex",
+        "https://aiplatform.googleapis.com",
+        dialects=("google.gemini", "anthropic.messages"),
+        key_env=("VERTEX_ACCESS_TOKEN",),
+        url_env=("GOOGLE_VERTEX_BASE_URL",),
+        hosts=("*-aiplatform.googleapis.com",),
+        aliases={":rawPredict": "anthropic.messages", ":streamRawPredict": "anthropic.messages"},
     ),
     _compatible(
         "openrouter",

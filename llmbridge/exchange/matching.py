@@ -13,6 +13,7 @@ from llmbridge.exchange.canonical import RULES, read_body, spell
 from llmbridge.exchange.json_path import JsonPath
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Destination
+from llmbridge.wire.google_gemini import GOOGLE_GEMINI
 from llmbridge.wire.loose_json import is_object, objects
 from llmbridge.wire.opaque import OPAQUE, OPENAI_MODELS
 
@@ -78,6 +79,9 @@ class Matcher:
         # A dialect's operation may stand at many paths; what has no dialect is told apart by its path.
         if where.dialect in (OPAQUE, OPENAI_MODELS):
             operation = f"{operation} {_address(target)}"
+        elif where.dialect is GOOGLE_GEMINI:
+            # The model is in the path, whose beginning is the host's affair.
+            operation = f"{operation} {_address('/' + target.rpartition('/models/')[2])}"
         try:
             value = read_body(body)
         except ValueError:

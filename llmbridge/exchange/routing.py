@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -25,6 +26,7 @@ from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.fast_json import typed
+from llmbridge.wire.google_gemini import GOOGLE_GEMINI, operation
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.opaque import COUNT_TOKENS, OPAQUE, OPENAI_MODELS
 from llmbridge.wire.settings import SETTINGS
@@ -39,6 +41,7 @@ _POSTS: tuple[tuple[str, str], ...] = (
     ("/rerank", "rerank"),
 )
 _MODELS = re.compile(r"/models(/.+)?$")
+_IN_PATH = re.compile(r"/models/([^/:]+):(?:stream)?[rR]awPredict$|/deployments/([^/]+)/")
 _VERSION = re.compile(r"^/v\d+(?=/)")
 _LOCAL = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$|^[^.:]*(:\d+)?$")
 
@@ -112,6 +115,10 @@ class Router:
         provider, rest, bare = self._find(request, path)
         target = _below(provider, rest)
         dialect = _dialect(request.method, target, provider)
+        if dialect is GOOGLE_GEMINI:
+            # A key there would be the bridge's own, or end in the log of whoever relays it.
+            query = "&".join(each for each in query.split("&") if not each.startswith("key="))
+            mark = "?" if query else ""
         return Destination(provider, dialect, target + mark + query, bare)
 
     def call(
@@ -128,13 +135,14 @@ class Router:
         ):
             self._check_served(request, where)
         peek = _read(request, where.asked)
-        model = model_id(peek.model)
         asked = where.asked
+        model, streaming = _wanted(request, asked, peek)
         if where.bare:
             request, where, model = self._reroute(request, where, model)
         if where.client is not None:
             model = self._served_model(where, model)
-        streaming = peek.stream is True or asked.name in PROXIES
+            target = where.dialect.target(model, streaming=streaming)
+            where = replace(where, target=_below(where.provider, target))
         return Call(
             call_id,
             request,
@@ -164,6 +172,8 @@ class Router:
         first, _, rest = path[1:].partition("/")
         if first in self.providers:
             return self.providers[first], f"/{rest}", False
+        if (not in_process or _LOCAL.match(request.host)) and operation(path):
+            return self.providers["google"], path, True
         if in_process and not _LOCAL.match(request.host):
             return Provider(_label(request.host), ""), path, False
         if not _VERSION.match(path) and not in_process:
@@ -215,9 +225,14 @@ class Router:
                 name, _, renamed = destination.partition("/")
                 provider = self._provider(name, f"the route {pattern!r}")
                 where = _at(provider, where, f"the route {pattern!r}")
+                if renamed and where.asked is GOOGLE_GEMINI:
+                    # The model stands in the path alone; a translation makes its own.
+                    streaming = ":stream" in request.target
+                    target = GOOGLE_GEMINI.target(renamed, streaming=streaming)
+                    return request, replace(where, target=target), renamed
                 if renamed and renamed != model:
                     body = loads_strict(request.body)
-                    named = body["model"]
+                    named = body.get("model")
                     body["model"] = {**named, "id": renamed} if is_object(named) else renamed
                     request, model = replace(request, body=dump(body)), renamed
                 return request, where, model
@@ -240,9 +255,21 @@ class Router:
 def classify(request: Request) -> Classified:
     """What the request was, by the providers known from the start. Never raises."""
     where = _ROUTER.destination(request)
-    peek = _peek_or_nothing(request)
-    model = peek.model if isinstance(peek.model, str) else None
-    return Classified(where.provider.name, where.dialect.name, model, peek.stream is True)
+    model, streaming = _wanted(request, where.dialect, _peek_or_nothing(request))
+    return Classified(where.provider.name, where.dialect.name, model or None, streaming)
+
+
+def _named(found: re.Match[str] | None) -> str:
+    return unquote(found[1] or found[2]) if found else ""
+
+
+def _wanted(request: Request, asked: Dialect, peek: _Peek) -> tuple[str, bool]:
+    """The model, and whether a stream is wanted, as path or body say it."""
+    if asked is GOOGLE_GEMINI and (named := operation(request.target)):
+        return named
+    named_in_path = _IN_PATH.search(request.path)
+    model = model_id(peek.model) or _named(named_in_path)
+    return model, peek.stream is True or asked.name in PROXIES
 
 
 def _peek_or_nothing(request: Request) -> _Peek:
@@ -274,11 +301,15 @@ def _below(provider: Provider, path: str) -> str:
     """The path below the provider's base URL; clients write a version where the base URL has another prefix."""
     if provider.prefix and path.startswith(provider.prefix + "/"):
         return path[len(provider.prefix) :]
-    return path if ANTHROPIC_MESSAGES.name in provider.dialects else _VERSION.sub("", path)
+    if {ANTHROPIC_MESSAGES.name, GOOGLE_GEMINI.name}.intersection(provider.dialects):
+        return path
+    return _VERSION.sub("", path)
 
 
 def _dialect(method: str, target: str, provider: Provider) -> Dialect:
     if method.upper() == "POST":
+        if operation(target):
+            return GOOGLE_GEMINI
         own = ((DIALECTS[name].path, name) for name in provider.dialects if name in PROXIES)
         for ending, name in (*provider.aliases.items(), *own, *_POSTS):
             if target.endswith(ending):

@@ -5,12 +5,28 @@ errors with their status. A request with anything else is refused, by name. Left
 and `strict` of a message or tool, `detail` of an image) and the thinking of earlier turns, signed for whoever thought it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
-from llmbridge.canon.events import Delta, Fail, Finish, Snapshot, Start, fold
-from llmbridge.canon.messages import Ask, AssistantMessage, Image, Message, Thinking, ToolResult
+from llmbridge.canon.events import (
+    BlockStart,
+    Delta,
+    Fail,
+    Finish,
+    Snapshot,
+    Start,
+    fold,
+)
+from llmbridge.canon.messages import (
+    Ask,
+    AssistantMessage,
+    Image,
+    Message,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import BridgeError, RequestError, UpstreamError
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, no_farewell, once
@@ -29,6 +45,7 @@ _STREAM = (
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 )
+_PLAIN_RESULTS = frozenset({"openai.chat", "google.gemini"})
 _OF_THE_BODY = ("content-type", "content-length", "content-encoding", "transfer-encoding")
 _OF_A_PROVIDER = ("anthropic-", "openai-", "x-stainless-")
 
@@ -125,7 +142,7 @@ def _carried(message: Message, spoken: Dialect, *, proxied: bool) -> Message:
             message, content=tuple(b for b in message.content if not isinstance(b, Thinking))
         )
     pictured = any(isinstance(part, Image) for part in message.content)
-    if isinstance(message, ToolResult) and pictured and spoken.name == "openai.chat":
+    if isinstance(message, ToolResult) and pictured and spoken.name in _PLAIN_RESULTS:
         raise Untranslatable("an image in a tool's result")
     return message
 
@@ -133,9 +150,9 @@ def _carried(message: Message, spoken: Dialect, *, proxied: bool) -> Message:
 def _streamed(spoken: Dialect, client: Dialect, ask: Ask, reply: Reply) -> Reply:
     async def encoded(source: Reply) -> AsyncIterator[bytes]:
         snapshot, encoder = Snapshot(), client.encoder(ask)
-        async with aclosing(read_deltas(spoken, source)) as deltas:
+        async with aclosing(_plain(read_deltas(spoken, source))) as deltas:
             async for delta in deltas:
-                events = encoder.feed(snapshot.apply(_plain(delta)))
+                events = encoder.feed(snapshot.apply(delta))
                 if piece := b"".join(encode_sse(sse) for sse in events):
                     yield piece
 
@@ -148,18 +165,28 @@ def _streamed(spoken: Dialect, client: Dialect, ask: Ask, reply: Reply) -> Reply
     return answer
 
 
-def _plain(delta: Delta) -> Delta:
-    """Without the provider's own words, which encoders would rather use than ours."""
-    match delta:
-        case Finish() | Fail():
-            usage = delta.usage and replace(delta.usage, raw={})
-            return replace(delta, stop=None, usage=usage)
-        case _:
-            return delta
+async def _plain(deltas: AsyncGenerator[Delta]) -> AsyncGenerator[Delta]:
+    """Without the provider's own words, which encoders would rather use than ours; every tool call has an id."""
+    answer = ""
+    async with aclosing(deltas):
+        async for delta in deltas:
+            match delta:
+                case Start(_, response_id):
+                    answer = response_id or ""
+                case BlockStart(index, ToolCall(id="") as call):
+                    # Google names calls by their function alone: others tell them apart by an id.
+                    named = replace(call, id=f"call_{answer or 'x'}_{index}")
+                    delta = BlockStart(index, named)
+                case Finish() | Fail():
+                    usage = delta.usage and replace(delta.usage, raw={})
+                    delta = replace(delta, stop=None, usage=usage)
+                case _:
+                    pass
+            yield delta
 
 
 async def _whole(spoken: Dialect, client: Dialect, reply: Reply) -> Reply:
-    message = fold([_plain(delta) async for delta in read_deltas(spoken, reply)])
+    message = fold([delta async for delta in _plain(read_deltas(spoken, reply))])
     status, error = reply.status, reply.error
     if message.stop_reason == "error" or message.error_type or status >= 400:
         status = status if status >= 400 else 502

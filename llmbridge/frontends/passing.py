@@ -12,7 +12,7 @@ from llmbridge.frontends.variables import PLACEHOLDER_KEY
 CLOSE_LIMIT_S = 5.0
 """How long the end of an abandoned reply may take."""
 
-CREDENTIALS = ("authorization", "x-api-key", "api-key")
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 HOP_BY_HOP = frozenset(
     {

@@ -7,7 +7,9 @@ from llmbridge.providers import PROVIDERS, Provider
 PLACEHOLDER_KEY = "llmbridge"
 """What clients send where a key must be given and none is needed."""
 
-SDKS = tuple(row for row in PROVIDERS if row.name in ("anthropic", "openai", "openrouter"))
+SDKS = tuple(
+    row for row in PROVIDERS if row.name in ("anthropic", "openai", "google", "openrouter")
+)
 
 
 def variables(url: str, key: str, providers: Iterable[Provider] = SDKS) -> dict[str, str]:

@@ -35,7 +35,7 @@ _OF_THE_CLIENTS_CONNECTION = frozenset(
         "x-real-ip",
     }
 )
-_CREDENTIALS = ("authorization", "x-api-key", "api-key")
+_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 _DROPPED = HOP_BY_HOP.union(_OF_THE_CLIENTS_CONNECTION, _CREDENTIALS)
 _DROPPED_PREFIXES = ("x-forwarded-", "x-llmbridge-", "sec-fetch-")
 

@@ -154,7 +154,9 @@ def _ask(call: Call, body: JsonObject) -> Ask:
         raise RequestError(
             f"a script cannot answer {call.dialect.name}: it speaks {', '.join(call.provider.dialects)}"
         )
-    return call.dialect.decode_request(body)
+    ask = call.dialect.decode_request(body)
+    # Where the path says it, the body does not.
+    return ask if ask.model else replace(ask, model=call.model, streaming=call.streaming)
 
 
 async def _answer(line: Line, ask: Ask) -> Said:

@@ -207,6 +207,10 @@ class AnthropicMessages:
         """The request in canon."""
         return anthropic_request.decode(body)
 
+    def target(self, model: str, *, streaming: bool) -> str:
+        """The path: the rest stands in the body."""
+        return self.path
+
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request body; `max_tokens` is 4096 where the options do not say."""
         return anthropic_request.encode(ask)

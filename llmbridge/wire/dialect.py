@@ -90,6 +90,10 @@ class Dialect(ClientDialect, Protocol):
         """What this event says about the end of its stream."""
         ...
 
+    def target(self, model: str, *, streaming: bool) -> str:
+        """Path and query to post to, as a client of the provider would."""
+        ...
+
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request body that asks a provider for `ask`."""
         ...

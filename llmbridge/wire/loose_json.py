@@ -1,6 +1,9 @@
 """Reading JSON that others wrote: what is not of the kind that was asked for is not there."""
 
+import re
 from typing import Any, TypeGuard
+
+_HUMP = re.compile(r"_([a-z])")
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -21,3 +24,13 @@ def objects(value: object) -> list[dict[str, Any]]:
 def text(value: object) -> str:
     """The string; empty for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def camel(name: str) -> str:
+    """`tool_call_id` as `toolCallId`."""
+    return _HUMP.sub(lambda match: match[1].upper(), name)
+
+
+def in_camel(value: object) -> dict[str, Any]:
+    """The object with its own keys in camel case; of anything else, nothing."""
+    return {camel(name): inner for name, inner in value.items()} if is_object(value) else {}

@@ -76,6 +76,9 @@ class Opaque:
             options=options,
         )
 
+    def target(self, model: str, *, streaming: bool) -> str:
+        return self.path
+
     def encode_request(self, ask: Ask) -> JsonObject:
         body = {"model": ask.model, **ask.options}
         return {**body, "stream": True} if ask.streaming else body

@@ -284,6 +284,10 @@ class OpenAIChat:
         """The request in canon."""
         return openai_chat_request.decode(body)
 
+    def target(self, model: str, *, streaming: bool) -> str:
+        """The path: the rest stands in the body."""
+        return self.path
+
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request body; a stream asks for its usage."""
         return openai_chat_request.encode(ask)

@@ -73,6 +73,10 @@ class OpenAIResponses:
         """The request in canon; tools that are not functions stay in `options["tools"]`."""
         return request.decode(body)
 
+    def target(self, model: str, *, streaming: bool) -> str:
+        """The path: the rest stands in the body."""
+        return self.path
+
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request body; functions come first among its tools."""
         return request.encode(ask)

@@ -34,7 +34,7 @@ from llmbridge.wire import proxy_context
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.fast_json import loads
-from llmbridge.wire.loose_json import is_object, objects, text
+from llmbridge.wire.loose_json import camel, is_object, objects, text
 from llmbridge.wire.sse import SSE
 
 _KINDS: dict[str, type[Block]] = {"text": Text, "thinking": Thinking, "toolcall": ToolCall}
@@ -84,6 +84,10 @@ class ApiStream:
         options["spelling"] = "pi" if _is_camel(body) else "tinyagent"
         context = proxy_context.decode_context(body, text(model.get("provider")))
         return Ask(text(model.get("id")), context, True, options)
+
+    def target(self, model: str, *, streaming: bool) -> str:
+        """The path: the rest stands in the body."""
+        return self.path
 
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request as tinyagent sends it; without the option `provider` it stands before a slash in the model."""
@@ -184,7 +188,7 @@ class _Encoder:
         if delta.stop_reason in ("content_filter", "error", "aborted"):
             return self._error(delta, _FILTERED)
         said: str = delta.stop_reason or "stop"
-        reason = proxy_context.camel(said) if self._camel else said
+        reason = camel(said) if self._camel else said
         return {"type": "done", "reason": reason, "usage": self._usage(delta)}
 
     def _error(self, delta: Finish | Fail, message: str) -> JsonObject:

@@ -4,7 +4,6 @@ Source: the proxy clients of bitop-dev/agent, tinyagent and pi. Read liberally: 
 write `tool_call_id`; images come as base64 `data` or as a `url`. Written in snake case.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,20 +22,13 @@ from llmbridge.canon.messages import (
     Usage,
     UserMessage,
 )
-from llmbridge.wire.loose_json import is_list, is_object, objects, text
+from llmbridge.wire.loose_json import camel, is_list, is_object, objects, text
 
 ROLES = ("user", "assistant", "tool_result", "toolResult")
 BLOCKS = ("text", "thinking", "tool_call", "toolCall", "image")
 
 REDACTED = "redacted:"
 """Before the signature of thinking that nobody may read: these wires have no other place for that."""
-
-_CAMEL = re.compile(r"_([a-z])")
-
-
-def camel(name: str) -> str:
-    """`tool_call_id` as pi writes it: `toolCallId`."""
-    return _CAMEL.sub(lambda match: match[1].upper(), name)
 
 
 def decode_context(body: JsonObject, provider: str) -> Context:

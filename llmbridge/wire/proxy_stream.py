@@ -95,6 +95,10 @@ class ProxyStream:
         context = proxy_context.decode_context(body, "")
         return Ask(text(body.get("model")), context, True, asked)
 
+    def target(self, model: str, *, streaming: bool) -> str:
+        """The path: the rest stands in the body."""
+        return self.path
+
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request as the client in Go sends it, and the tools, which it leaves out."""
         context = proxy_context.encode_context(ask.context, "", "")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from llmbridge.canon.messages import JsonObject
-from llmbridge.wire.loose_json import is_list, is_object, objects
+from llmbridge.wire.loose_json import in_camel, is_list, is_object, objects
 from llmbridge.wire.proxy_context import strange
 
 THINKING_BUDGETS: Mapping[str, int] = MappingProxyType(
@@ -83,8 +83,7 @@ def _decode_thinking(value: Any) -> tuple[str | None, int | None]:
     tokens = value.get("budget_tokens")
     if not isinstance(tokens, int):
         return "medium", None
-    level = next((name for name, most in THINKING_BUDGETS.items() if tokens <= most), "xhigh")
-    return level, tokens
+    return _level_of(tokens), tokens
 
 
 def _encode_messages(settings: Settings) -> JsonObject:
@@ -277,6 +276,80 @@ def _only(settings: Settings, *carried: str) -> None:
         raise Untranslatable(", ".join(lost))
 
 
+def _decode_gemini(options: JsonObject) -> Settings:
+    rest = _said(in_camel(options), labels=...)
+    config = _said(in_camel(rest.pop("generationConfig", None)), candidateCount=1)
+    if config.get("responseMimeType") == "text/plain":
+        del config["responseMimeType"]
+    thinking = in_camel(config.pop("thinkingConfig", None))
+    calling = in_camel(in_camel(rest.pop("toolConfig", None)).get("functionCallingConfig"))
+    level, tokens = thinking.get("thinkingLevel"), thinking.get("thinkingBudget")
+    if isinstance(tokens, int) and level is None:
+        level = "off" if tokens == 0 else "medium" if tokens < 0 else _level_of(tokens)
+    settings = Settings(
+        max_tokens=config.pop("maxOutputTokens", None),
+        temperature=config.pop("temperature", None),
+        top_p=config.pop("topP", None),
+        stop=tuple(config.pop("stopSequences", ())),
+        tool_choice=_gemini_choice(calling),
+        thinking=level.lower() if isinstance(level, str) else None,
+        thinking_tokens=tokens if isinstance(tokens, int) and tokens > 0 else None,
+    )
+    return _nothing_left({**rest, **config}, settings)
+
+
+def _gemini_choice(calling: dict[str, Any]) -> str | None:
+    allowed = calling.get("allowedFunctionNames")
+    if is_list(allowed) and len(allowed) == 1 and calling.get("mode") == "ANY":
+        return f"={allowed[0]}"
+    if allowed:
+        raise Untranslatable("several names in allowedFunctionNames")
+    modes = {"AUTO": "auto", "NONE": "none", "ANY": "required", "VALIDATED": "auto"}
+    return modes.get(calling.get("mode") or "")
+
+
+def _encode_gemini(settings: Settings) -> JsonObject:
+    if settings.parallel_tool_calls is False:
+        raise Untranslatable("parallel_tool_calls=false, for which Gemini has no word")
+    config = _given(
+        maxOutputTokens=settings.max_tokens,
+        temperature=settings.temperature,
+        topP=settings.top_p,
+        stopSequences=list(settings.stop) or None,
+    )
+    if settings.thinking == "off":
+        config["thinkingConfig"] = {"thinkingBudget": 0}
+    elif settings.thinking is not None:
+        tokens = settings.thinking_tokens or THINKING_BUDGETS.get(settings.thinking, 8192)
+        config["thinkingConfig"] = {"thinkingBudget": tokens, "includeThoughts": True}
+    body: dict[str, Any] = {"generationConfig": config} if config else {}
+    match settings.tool_choice:
+        case None:
+            return body
+        case name if name.startswith("="):
+            calling = {"mode": "ANY", "allowedFunctionNames": [name[1:]]}
+        case "required":
+            calling = {"mode": "ANY"}
+        case other:
+            calling = {"mode": other.upper()}
+    return {**body, "toolConfig": {"functionCallingConfig": calling}}
+
+
+def _level_of(tokens: int) -> str:
+    return next((name for name, most in THINKING_BUDGETS.items() if tokens <= most), "xhigh")
+
+
+def _strange_gemini(body: JsonObject) -> Iterator[str]:
+    known = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
+    known_tool = "functionDeclarations"
+    for content in objects(body.get("contents")):
+        for part in objects(content.get("parts")):
+            if not any(name in in_camel(part) for name in known):
+                yield f"contents: {', '.join(repr(name) for name in part)}"
+    for tool in objects(body.get("tools")):
+        yield from (f"tools: {name!r}" for name in in_camel(tool) if name != known_tool)
+
+
 def _object(value: Any) -> dict[str, Any]:
     return value if is_object(value) else {}
 
@@ -354,6 +427,7 @@ SETTINGS: Mapping[str, SettingsCodec] = MappingProxyType(
         "anthropic.messages": SettingsCodec(_decode_messages, _encode_messages, _strange_messages),
         "openai.chat": SettingsCodec(_decode_chat, _encode_chat, _strange_chat),
         "openai.responses": SettingsCodec(_decode_responses, _encode_responses, _strange_responses),
+        "google.gemini": SettingsCodec(_decode_gemini, _encode_gemini, _strange_gemini),
         "proxy.stream": SettingsCodec(
             _decode_proxy_stream, _encode_proxy_stream, lambda body: iter(())
         ),

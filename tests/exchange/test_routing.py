@@ -3,7 +3,7 @@ import pytest
 from llmbridge.errors import ConfigurationError, NotFound, RequestError
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.routing import Classified, Router, classify
-from llmbridge.providers import PROVIDERS, Provider
+from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 
 INSIDE, SERVER = Caller("transport"), Caller("server")
 BODY = b'{"model":"m","messages":[],"stream":true}'
@@ -238,7 +238,8 @@ def test_a_route_to_no_provider_is_a_configuration_error() -> None:
 
 @pytest.mark.parametrize("row", PROVIDERS, ids=lambda row: row.name)
 def test_every_provider_is_found_by_its_own_name(row: Provider) -> None:
-    path = f"/{row.name}/v1/{'messages' if row.name == 'anthropic' else 'chat/completions'}"
+    dialect = DIALECTS[row.dialects[0]]
+    path = f"/{row.name}{dialect.target('m', streaming=False)}"
 
     where = Router().destination(to_server(path))
 

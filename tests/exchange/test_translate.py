@@ -1,10 +1,12 @@
 """Clients of one dialect at a provider of another: the official SDKs, a script, no socket."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import google.genai as genai
 import httpx2
 import openai
 import pytest
@@ -21,6 +23,7 @@ SPOKEN = {
     "anthropic.messages": Provider("there", "https://t.example", ("anthropic.messages",)),
     "openai.chat": Provider("there", "https://t.example/v1", ("openai.chat",)),
     "openai.responses": Provider("there", "https://t.example/v1", ("openai.responses",)),
+    "google.gemini": Provider("there", "https://t.example", ("google.gemini",)),
 }
 PAIRS = [(asked, spoken) for asked in SPOKEN for spoken in SPOKEN if asked != spoken]
 pairs = pytest.mark.parametrize(("asked", "spoken"), PAIRS, ids=lambda name: name)
@@ -95,6 +98,52 @@ QUESTIONS: dict[str, dict[str, Any]] = {
             {"role": "tool", "tool_call_id": "c1", "content": "noon"},
         ],
     },
+    "google.gemini": {
+        "config": {
+            "system_instruction": "Be brief.",
+            "max_output_tokens": 99,
+            "temperature": 0.5,
+            "tool_config": {
+                "function_calling_config": {"mode": "ANY", "allowed_function_names": ["clock"]}
+            },
+            "tools": [
+                {
+                    "function_declarations": [
+                        {
+                            "name": "clock",
+                            "description": "Time",
+                            "parameters_json_schema": {"type": "object"},
+                        }
+                    ]
+                }
+            ],
+        },
+        "contents": [
+            {
+                "role": "user",
+                "parts": [
+                    {"text": "Look"},
+                    {"inline_data": {"mime_type": "image/png", "data": b64decode(PICTURE)}},
+                ],
+            },
+            {
+                "role": "model",
+                "parts": [{"function_call": {"id": "c1", "name": "clock", "args": {"a": 1}}}],
+            },
+            {
+                "role": "user",
+                "parts": [
+                    {
+                        "function_response": {
+                            "id": "c1",
+                            "name": "clock",
+                            "response": {"result": "noon"},
+                        }
+                    }
+                ],
+            },
+        ],
+    },
     "openai.responses": {
         "max_output_tokens": 99,
         "temperature": 0.5,
@@ -151,6 +200,8 @@ def ask(bridge: Bridge, asked: str, question: dict[str, Any], streaming: bool) -
         text = "".join(b.text for b in got.content if b.type == "text")
         made = [(b.name, b.input) for b in got.content if b.type == "tool_use"]
         return text, made, got.stop_reason, got.usage.input_tokens, got.usage.output_tokens
+    if asked == "google.gemini":
+        return ask_google(bridge, words, streaming)
     client = bridge.openai(max_retries=0, base_url="http://localhost/v1")
     if asked == "openai.chat":
         if streaming:
@@ -182,7 +233,26 @@ def ask(bridge: Bridge, asked: str, question: dict[str, Any], streaming: bool) -
     return answer.output_text, made, answer.status, usage.input_tokens, usage.output_tokens
 
 
+def ask_google(bridge: Bridge, words: Any, streaming: bool) -> Any:
+    with httpx2.Client(transport=bridge.transport()) as http:
+        options = genai.types.HttpOptions(base_url="http://localhost", httpx_client=http)
+        models = genai.Client(api_key="llmbridge", http_options=options).models
+        if streaming:
+            answers = list(models.generate_content_stream(**words))
+        else:
+            answers = [models.generate_content(**words)]
+    text = "".join(answer.text or "" for answer in answers)
+    made = [(call.name, call.args) for answer in answers for call in answer.function_calls or ()]
+    candidates = answers[-1].candidates
+    usage = answers[-1].usage_metadata
+    assert candidates
+    assert usage
+    stop = candidates[0].finish_reason
+    return text, made, stop and stop.value, usage.prompt_token_count, usage.candidates_token_count
+
+
 STOPPED = {
+    "google.gemini": "STOP",
     "anthropic.messages": "tool_use",
     "openai.chat": "tool_calls",
     "openai.responses": "completed",
@@ -214,7 +284,7 @@ def test_a_question_reaches_the_provider_whole(
     assert sent is not None
     user, said, result = sent.context.messages
     settings = SETTINGS[spoken].decode(sent.options)
-    assert (sent.model, sent.context.system, user) == (
+    assert (record.model, sent.context.system, user) == (
         "n",
         "Be brief.",
         UserMessage((Text("Look"), Image("image/png", PICTURE))),
@@ -257,7 +327,8 @@ def test_a_refusal_keeps_its_status_in_the_clients_shape(
 ) -> None:
     bridge = routed(bridges, spoken, fail(429, message="Slow down", retry_after=2))
 
-    with pytest.raises((anthropic.RateLimitError, openai.RateLimitError)) as caught:
+    limits = (anthropic.RateLimitError, openai.RateLimitError, genai.errors.ClientError)
+    with pytest.raises(limits) as caught:
         ask(bridge, asked, QUESTIONS[asked], streaming)
 
     error: Any = caught.value
@@ -271,7 +342,7 @@ def test_a_cut_stream_never_passes_for_a_whole_one(
     bridge = routed(bridges, spoken, ANSWER)
 
     # A RuntimeError is what OpenAI's SDK raises for a response that failed.
-    failures = (anthropic.APIError, openai.APIError, RuntimeError)
+    failures = (anthropic.APIError, openai.APIError, genai.errors.APIError, RuntimeError)
     with bridge.faults(truncate(event=3)), pytest.raises(failures):
         ask(bridge, asked, QUESTIONS[asked], streaming=True)
 

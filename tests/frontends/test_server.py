@@ -355,6 +355,8 @@ def test_the_environment_leads_sdks_here(serve):
         "ANTHROPIC_API_KEY": TOKEN,
         "OPENAI_BASE_URL": f"{server.url}/openai/v1",
         "OPENAI_API_KEY": TOKEN,
+        "GOOGLE_GEMINI_BASE_URL": f"{server.url}/google",
+        "GEMINI_API_KEY": TOKEN,
         "OPENROUTER_BASE_URL": f"{server.url}/openrouter/api/v1",
         "OPENROUTER_API_KEY": TOKEN,
     }
