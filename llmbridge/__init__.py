@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmbridge.bridge import Bridge
+    from llmbridge.calliope import CalliopeProxy
     from llmbridge.canon.events import Event, Snapshot, fold, unfold
     from llmbridge.canon.messages import (
         AssistantMessage,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from llmbridge.exchange import faults
     from llmbridge.exchange.call import Call, Handler, Headers, Interceptor, Reply, Request
     from llmbridge.exchange.record import Interception, Record, Store
+    from llmbridge.frontends.calliope import Calliope
     from llmbridge.providers import Provider
     from llmbridge.stores.cassette import Cassette
     from llmbridge.stores.memory import MemoryStore
@@ -36,12 +38,14 @@ __version__ = "0.1.0"
 # Where each name lives. It is imported when first asked for: pytest loads the plugin, and so this file, in every run.
 _HOMES = {
     "bridge": "Bridge",
+    "calliope": "CalliopeProxy",
     "canon.events": "Event Snapshot fold unfold",
     "canon.messages": "AssistantMessage Context Image Model Text Thinking ToolCall ToolResult ToolSpec Usage UserMessage",
     "errors": "BridgeError",
     "exchange.call": "Call Handler Headers Interceptor Reply Request",
     "exchange.faults": "faults",
     "exchange.record": "Interception Record Store",
+    "frontends.calliope": "Calliope",
     "providers": "Provider",
     "stores.cassette": "Cassette",
     "stores.memory": "MemoryStore",
@@ -57,6 +61,8 @@ __all__ = [
     "Bridge",
     "BridgeError",
     "Call",
+    "Calliope",
+    "CalliopeProxy",
     "Cassette",
     "Context",
     "Event",

@@ -16,6 +16,7 @@ from llmbridge.canon.messages import Ask, Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.call import (
     Caller,
+    Handle,
     Handler,
     Headers,
     Interceptor,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from llmbridge.frames import Frames
     from llmbridge.frontends.asgi import ASGIApp
+    from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.server import Server
 
 
@@ -60,7 +62,8 @@ class Bridge:
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
     what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
     first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
-    provider with its key, `routes` sends bare requests elsewhere by model. The environment is read here, once.
+    provider with its key, `routes` sends bare requests elsewhere by model. `calliope` serves Calliope's routes, too. The
+    environment is read here, once.
 
     Raises:
         ConfigurationError: a provider, URL, route or store that cannot be.
@@ -77,6 +80,7 @@ class Bridge:
         base_urls: Mapping[str, str] | None = None,
         routes: Mapping[str, str] | None = None,
         allowed_hosts: Iterable[str] = (),
+        calliope: "Calliope | None" = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
@@ -109,6 +113,12 @@ class Bridge:
         )
         handler = chain(interceptors, self.upstream)
         self.handle = Intake(self._router, handler, self.store, redactor)
+        self._calliope = calliope
+        self._entry: Handle = self.handle
+        if calliope is not None:
+            spends = self._spends_keys
+            known = self._router.providers
+            self._entry = calliope.in_front_of(self.handle, known, spends_keys=spends)
         self._portal = Portal(self._close_upstream)
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
@@ -177,20 +187,20 @@ class Bridge:
         if is_httpx(module):
             from llmbridge.frontends.transport_httpx import BridgeTransport as Legacy
 
-            return Legacy(self.handle, self._portal_if_needed)
+            return Legacy(self._entry, self._portal_if_needed)
         from llmbridge.frontends.transport import BridgeTransport
 
-        return BridgeTransport(self.handle, self._portal_if_needed)
+        return BridgeTransport(self._entry, self._portal_if_needed)
 
     def async_transport(self, module: ModuleType | None = None) -> Any:
         """The same for `httpx2.AsyncClient` or `httpx.AsyncClient`; works on the client's own loop."""
         if is_httpx(module):
             from llmbridge.frontends.transport_httpx import AsyncBridgeTransport as Legacy
 
-            return Legacy(self.handle, self._close_upstream)
+            return Legacy(self._entry, self._close_upstream)
         from llmbridge.frontends.transport import AsyncBridgeTransport
 
-        return AsyncBridgeTransport(self.handle, self._close_upstream)
+        return AsyncBridgeTransport(self._entry, self._close_upstream)
 
     def anthropic(self, **options: Any) -> "Anthropic":
         """An Anthropic SDK client that talks to this bridge without a socket."""
@@ -377,19 +387,13 @@ class Bridge:
     def _served(self) -> list[str]:
         return [server.url for server in self._servers if server.running]
 
-    def _token(self, token: str | None) -> str | None:
-        if token == "":
-            raise ConfigurationError("token='' is no token: leave it out, or say token=None")
-        if token != "auto":
-            return token
-        if getattr(self.upstream, "spends_keys", True):
-            import secrets
-
-            return f"llmb_{secrets.token_urlsafe(32)}"
-        return None
+    @property
+    def _spends_keys(self) -> bool:
+        return bool(getattr(self.upstream, "spends_keys", True))
 
     def _encode_error(self, request: Request, error: BridgeError) -> bytes:
-        return shape(request, self._router.destination(request)).encode_error(error)
+        own = self._calliope and self._calliope.error_body(error, request.path)
+        return own or shape(request, self._router.destination(request)).encode_error(error)
 
     def _app(
         self,
@@ -398,13 +402,13 @@ class Bridge:
         origins: Collection[str],
         max_in_flight: int,
     ) -> "ASGIApp":
-        from llmbridge.frontends.admission import LOOPBACK_HOSTS
+        from llmbridge.frontends.admission import LOOPBACK_HOSTS, token_for
         from llmbridge.frontends.asgi import ASGIApp, Limits
 
         return ASGIApp(
-            self.handle,
+            self._entry,
             self._encode_error,
-            token=self._token(token),
+            token=token_for(token, spends_keys=self._spends_keys),
             allowed_hosts=None if hosts is None else {*LOOPBACK_HOSTS, *hosts},
             allowed_origins=origins,
             limits=Limits(in_flight=max_in_flight),

@@ -174,6 +174,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "https://openrouter.ai/api/v1",
         dialects=("openai.chat", "openai.responses"),
     ),
+    _compatible("cohere", "https://api.cohere.ai/v1", dialects=("rerank",), renames={}),
     _compatible("groq", "https://api.groq.com/openai/v1"),
     _compatible("mistral", "https://api.mistral.ai/v1"),
     _compatible(

@@ -51,12 +51,13 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as known when the request came in."""
+    """Who asks, as known when the request came in; `keyed` where a key or token came along."""
 
     frontend: str = "direct"
     actor: str | None = None
     client: str | None = None
     session_id: str | None = None
+    keyed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

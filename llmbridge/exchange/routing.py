@@ -119,6 +119,10 @@ class Router:
             # A key there would be the bridge's own, or end in the log of whoever relays it.
             query = "&".join(each for each in query.split("&") if not each.startswith("key="))
             mark = "?" if query else ""
+        if local and not bare and provider.name in self.providers:
+            spoken = _spoken_instead(provider, dialect)
+            if spoken is not None:
+                return Destination(provider, spoken, _below(provider, spoken.path), bare, dialect)
         return Destination(provider, dialect, target + mark + query, bare)
 
     def call(
@@ -295,6 +299,13 @@ def _at(provider: Provider, where: Destination, what: str) -> Destination:
         )
     target = _below(provider, dialect.path)
     return replace(where, provider=provider, dialect=dialect, target=target, client=asked)
+
+
+def _spoken_instead(provider: Provider, asked: Dialect) -> Dialect | None:
+    """What a provider speaks that is asked, by its name, in a dialect that it does not speak."""
+    if asked.name in provider.dialects or asked.name not in SETTINGS:
+        return None
+    return spoken_by(provider, asked.name)
 
 
 def _below(provider: Provider, path: str) -> str:

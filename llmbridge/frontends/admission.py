@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from hmac import compare_digest
+from secrets import token_urlsafe
 
 from llmbridge.errors import (
     ConfigurationError,
@@ -60,11 +61,16 @@ class Door:
             )
 
     def check_caller(
-        self, method: str, fields: Mapping[str, str], *, bare: bool = False
+        self,
+        method: str,
+        fields: Mapping[str, str],
+        *,
+        bare: bool = False,
+        also: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Let only holders of the token through, pages only with JSON, and no compressed bodies.
 
-        `bare` takes a token without `Bearer` in front, too.
+        `bare` takes a token without `Bearer` in front, too; fields named in `also` may hold it as well.
 
         Returns the names of the credentials that were meant for the bridge and go no further.
 
@@ -72,7 +78,7 @@ class Door:
             Unauthorized: the token is missing or wrong; which of both is not said.
             Unsupported: the content type or encoding is not taken.
         """
-        consumed = self._check_token(fields, bare)
+        consumed = self._check_token(fields, bare, also)
         if fields.get("content-encoding", "identity").lower() != "identity":
             raise Unsupported("compressed request bodies are not taken: send the body as it is")
         if "origin" in fields and method not in _BODILESS:
@@ -81,10 +87,11 @@ class Door:
                 raise Unsupported("web pages must send application/json")
         return consumed
 
-    def _check_token(self, fields: Mapping[str, str], bare: bool) -> tuple[str, ...]:
-        sent = [
-            (name, credential(name, fields, bare=bare)) for name in CREDENTIALS if name in fields
-        ]
+    def _check_token(
+        self, fields: Mapping[str, str], bare: bool, also: Collection[str]
+    ) -> tuple[str, ...]:
+        names = (*CREDENTIALS, *also) if self._token is not None else CREDENTIALS
+        sent = [(name, credential(name, fields, bare=bare)) for name in names if name in fields]
         if self._token is None:
             return tuple(name for name, value in sent if value == PLACEHOLDER_KEY)
         # Each credential is compared in full, whichever of them is right.
@@ -98,7 +105,20 @@ class Door:
                 "the bridge's token is missing or wrong: send it as the API key "
                 "('Authorization: Bearer TOKEN' or 'x-api-key: TOKEN')"
             )
-        return held
+        return tuple(name for name in held if name not in also)
+
+
+def token_for(asked: str | None, *, spends_keys: bool) -> str | None:
+    """The token of a server: as asked, or with `auto` a random one where a provider's key could be spent.
+
+    Raises:
+        ConfigurationError: it is empty.
+    """
+    if asked == "":
+        raise ConfigurationError("token='' is no token: leave it out, or say token=None")
+    if asked != "auto":
+        return asked
+    return f"llmb_{token_urlsafe(32)}" if spends_keys else None
 
 
 def fields_by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:

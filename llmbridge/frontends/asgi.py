@@ -31,6 +31,11 @@ EncodeError = Callable[[Request, BridgeError], bytes]
 ARRIVED_S = "llmbridge.arrived_s"
 """The key of the scope under which our own connections say when a request was complete."""
 
+# Calliope's clients have no other field for it there.
+_ALSO: Mapping[str, Collection[str]] = dict.fromkeys(
+    ("/web", "/crawl", "/api/web", "/api/crawl"), ("key",)
+)
+
 _logger = logging.getLogger("llmbridge.server")
 
 
@@ -120,7 +125,9 @@ class ASGIApp:
                 return
             # The clients of `/stream` may send the token as it is.
             bare = PATH.fullmatch(arrival.path) is not None
-            arrival.consumed = self._door.check_caller(arrival.method, fields, bare=bare)
+            arrival.consumed = self._door.check_caller(
+                arrival.method, fields, bare=bare, also=_ALSO.get(arrival.path, ())
+            )
             self._check_room(fields)
             self._in_flight += 1
             try:

@@ -66,6 +66,7 @@ def caller_of(frontend: str, fields: Mapping[str, str]) -> Caller:
         actor=_first_of(_ACTOR_FIELDS, fields),
         client=agent[0] if agent else None,
         session_id=_first_of(_SESSION_FIELDS, fields),
+        keyed=any(credential(name, fields) for name in CREDENTIALS),
     )
 
 
