@@ -18,6 +18,7 @@ from llmbridge.exchange.routing import Router
 from llmbridge.frames.columns import FRAMES
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 from llmbridge.wire.opaque import Opaque
+from tests.compatibility import SYSTEMS, held
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -225,6 +226,24 @@ def _option_default(parameter: Any) -> str:
     return "off" if parameter.is_flag else code(str(parameter.default))
 
 
+def compatibility_tables() -> str:
+    """Each row of the other systems, and the tests that hold it."""
+    rows, parts = held(), list[str]()
+    for system, (about, features) in SYSTEMS.items():
+        done = sum((system, row) in rows for row in range(1, len(features) + 1))
+        parts += [f"## {about}", f"{done} of {len(features)} rows are held by tests."]
+        lines = (
+            (str(row), feature, _tests(rows.get((system, row), [])))
+            for row, feature in enumerate(features, 1)
+        )
+        parts.append(table(("row", "what it does", "held by"), lines))
+    return "\n\n".join(parts)
+
+
+def _tests(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "not yet"
+
+
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "how-to/replay.md": {"matching": matching_table},
     "reference/frames.md": {"columns": frame_tables, "filters": filter_table},
@@ -233,6 +252,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reference/events.md": {"events": event_table},
     "reference/errors.md": {"errors": error_table, "ends": end_table},
     "reference/command-line.md": {"commands": command_tables},
+    "reference/compatibility.md": {"rows": compatibility_tables},
 }
 """What stands between the marks of each page."""
 

@@ -248,6 +248,7 @@ def test_a_bridge_records_into_a_cassette_that_replays(tmp_path: Path) -> None:
     assert (first, len(list(Cassette.load(path)))) == (second, 1)
 
 
+@pytest.mark.feature("aibridge", 7, 9)
 def test_a_row_of_ones_own_is_a_provider() -> None:
     mine = Provider("mine", "https://llm.example.org/v2", key_env=("MY_KEY",))
     bridge = Bridge(Script("Hello"), providers=[mine], environ={"MY_KEY": "secret"})

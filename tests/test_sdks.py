@@ -140,6 +140,7 @@ def sync_ways(bridge: Bridge, served: dict[str, str]) -> Iterator[dict[str, Clie
         yield {"transport": Clients(inside, VENDORS), "server": Clients(outside, served)}
 
 
+@pytest.mark.feature("aibridge", 5, 6, 18)
 @every_fixture
 def test_sync_sdks_see_the_same_everywhere(
     dialect: str, path: Path, status: int, upstream: Switched, sync_ways: dict[str, Clients]
@@ -156,6 +157,7 @@ def test_sync_sdks_see_the_same_everywhere(
     assert found == dict.fromkeys(sync_ways, wanted)
 
 
+@pytest.mark.feature("aibridge", 5, 6, 18)
 @every_fixture
 async def test_async_sdks_see_the_same_everywhere(
     dialect: str,

@@ -37,6 +37,7 @@ class Full(MemoryStore):
         raise OSError("disk full")
 
 
+@pytest.mark.feature("aibridge", 11)
 async def test_an_interception_tells_who_asked_what_and_how_it_ended() -> None:
     subject = bridge()
 
@@ -99,6 +100,7 @@ async def test_a_request_that_an_interceptor_changed_is_recorded_as_changed() ->
     assert (asked and asked.body, subject.interceptions[0].request.body) == (b'{"model":"n"}', BODY)
 
 
+@pytest.mark.feature("aibridge", 14)
 async def test_what_is_under_way_can_be_seen() -> None:
     subject = bridge()
     reply = await subject.handle(post())
@@ -109,6 +111,7 @@ async def test_what_is_under_way_can_be_seen() -> None:
     assert (before, subject.inflight) == (["m"], ())
 
 
+@pytest.mark.feature("aibridge", 4)
 @pytest.mark.parametrize(
     ("url", "shape"),
     [
@@ -146,6 +149,7 @@ async def test_a_store_that_cannot_take_the_start_refuses_the_call() -> None:
     assert (reply.status, repr(script)) == (503, "Script(1 lines, 0 said)")
 
 
+@pytest.mark.feature("aibridge", 8)
 async def test_an_interceptor_sees_the_call_and_may_answer_it() -> None:
     async def answer(call: Call, forward: Handler) -> Reply:
         return Reply(200, Headers(), once(call.model.encode()))

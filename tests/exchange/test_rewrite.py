@@ -104,6 +104,7 @@ APPENDED: dict[str, tuple[str, Any, Any]] = {
 }
 
 
+@pytest.mark.feature("anthropic-proxy", 2)
 @pytest.mark.parametrize(("dialect", "body", "wanted"), APPENDED.values(), ids=APPENDED.keys())
 def test_text_is_appended_to_the_last_message(
     bridge: Bridge, dialect: str, body: Any, wanted: Any

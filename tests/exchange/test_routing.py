@@ -17,6 +17,7 @@ def to_server(path: str, body: bytes = BODY) -> Request:
     return post(f"http://127.0.0.1:8765{path}", body, SERVER)
 
 
+@pytest.mark.feature("aibridge", 7)
 @pytest.mark.parametrize(
     ("path", "provider", "dialect", "target"),
     [
@@ -156,6 +157,7 @@ def test_deep_json_is_refused_and_does_not_crash() -> None:
         router.call(request, router.destination(request), "i")
 
 
+@pytest.mark.feature("aibridge", 3, 17)
 @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/v1/files", "/unheard/v1/files"])
 def test_a_server_has_no_other_routes(path: str) -> None:
     router, request = Router(), to_server(path)
@@ -236,6 +238,7 @@ def test_a_route_to_no_provider_is_a_configuration_error() -> None:
         Router(routes={"*": "nowhere/m"})
 
 
+@pytest.mark.feature("aibridge", 2)
 @pytest.mark.parametrize("row", PROVIDERS, ids=lambda row: row.name)
 def test_every_provider_is_found_by_its_own_name(row: Provider) -> None:
     dialect = DIALECTS[row.dialects[0]]

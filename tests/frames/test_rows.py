@@ -145,6 +145,7 @@ def test_an_error_of_the_bridge_goes_before_the_providers():
 # token_usage
 
 
+@pytest.mark.feature("aibridge", 11)
 def test_every_answer_with_usage_has_a_row():
     chat = record("openai.chat", "cached.sse")
     silent = record("openai.chat", "usage_absent.sse")
@@ -244,6 +245,7 @@ PROMPTS = [
 ]
 
 
+@pytest.mark.feature("aibridge", 10, 11)
 @pytest.mark.parametrize(("dialect", "asked", "prompt"), PROMPTS, ids=str)
 def test_a_prompt_is_what_the_user_said_last(dialect, asked, prompt):
     name = "completion.sse" if dialect == "opaque" else "text.sse"
@@ -290,6 +292,7 @@ def test_a_call_that_was_refused_still_had_a_prompt():
 # tool_calls
 
 
+@pytest.mark.feature("aibridge", 11)
 def test_every_tool_call_has_a_row_the_providers_own_too():
     parallel = record("anthropic.messages", "parallel_tool_calls.sse")
     search = record("anthropic.messages", "server_tools.sse", id="i2")

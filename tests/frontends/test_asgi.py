@@ -125,6 +125,7 @@ async def test_a_body_in_parts_is_joined():
     assert handle.requests[0].body == b"onetwo"
 
 
+@pytest.mark.feature("aibridge", 1)
 @pytest.mark.parametrize("name", ["x-llmbridge-actor", "x-ai-bridge-actor-id"])
 async def test_the_actor_is_taken_from_the_head_and_goes_no_further(name):
     handle = FakeHandle(b"{}")
@@ -214,6 +215,7 @@ async def test_a_refusal_says_why_in_the_words_of_the_client():
     assert client.error.startswith("this host is not served here: 'evil.example'")
 
 
+@pytest.mark.feature("bitop", 20)
 async def test_health_needs_no_token_but_the_right_host():
     app = app_of(token=TOKEN)
 
@@ -510,6 +512,7 @@ async def slow_start(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 # The end of the bridge
 
 
+@pytest.mark.feature("aibridge", 14)
 async def test_shutdown_says_goodbye_on_open_streams():
     handle = FakeHandle(unfinished, farewell=lambda error: b"event: error\n\n")
     app, client = app_of(handle), Client()

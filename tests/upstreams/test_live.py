@@ -53,6 +53,7 @@ def byte_by_byte(body: bytes) -> list[bytes]:
 CUTS = (an_event_a_packet, all_at_once, byte_by_byte)
 
 
+@pytest.mark.feature("anthropic-proxy", 1, 3)
 @both
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
 @pytest.mark.parametrize(
@@ -73,6 +74,7 @@ async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
     assert ends(bridge) == [(200, "completed")]
 
 
+@pytest.mark.feature("anthropic-proxy", 1, 3)
 @both
 async def test_a_blocking_answer_passes_byte_for_byte(wire: Wire) -> None:
     sent = wire.fixture("text.json")
@@ -225,6 +227,7 @@ async def test_a_connection_is_used_again(wire: Wire) -> None:
 # What the provider is asked
 
 
+@pytest.mark.feature("aibridge", 10)
 async def test_the_provider_gets_the_body_as_it_was_and_the_fields_but_for_the_hops_own() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         bridge = bridge_to(provider.url)
@@ -285,6 +288,7 @@ async def test_path_and_query_go_on_as_they_are(path: str, target: str) -> None:
     assert [(asked.method, asked.target) for asked in provider.asked] == [("GET", target)]
 
 
+@pytest.mark.feature("aibridge", 7)
 async def test_a_base_url_with_a_prefix_keeps_it() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         bridge = bridge_to("", base_urls={"openai": f"{provider.url}/proxy/v1"})

@@ -114,6 +114,7 @@ def test_event_has_the_defaults_of_the_standard():
     assert decoded([b"data: hello\n\n"]) == ([SSE("message", "hello", "")], None, "")
 
 
+@pytest.mark.feature("aibridge", 15)
 def test_anthropic_stream_keeps_its_event_names():
     events, _, _ = decoded([ANTHROPIC])
 
@@ -399,6 +400,7 @@ def as_spelled(event: SSE, like: dict[str, Any]) -> dict[str, Any]:
     return spelled
 
 
+@pytest.mark.feature("aibridge", 15)
 @needs_shared
 @pytest.mark.parametrize(("case", "split"), vectors())
 def test_conformance_vector(case, split):

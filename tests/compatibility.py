@@ -1,0 +1,149 @@
+"""What five other systems do, row by row, and which of our tests hold each row.
+
+A test names its rows with `@pytest.mark.feature("bitop", 7, 8)`; `docs/reference/compatibility.md` is made from that.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+SYSTEMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "bitop": (
+        "bitop-dev/agent, the proxy of `POST /stream`",
+        (
+            "a request as JSON",
+            "the model's name goes through",
+            "system prompt and messages of content blocks",
+            "max_tokens and temperature",
+            "the level of thinking",
+            "how long a prompt is cached",
+            "event `start`",
+            "event `text_delta`",
+            "events `tool_call_start`, `tool_call_delta`, `tool_call_end`",
+            "event `done`",
+            "the message so far in every event",
+            "the code's own wire: `thinking_delta`, `tool_call_args_delta`, `message_end`, `[DONE]`",
+            "a handler in front of any provider, with a token",
+            "no token, no authentication",
+            "401 for a token that is missing or wrong",
+            "such a server as a provider",
+            "a client set up by a configuration file",
+            "middleware around it",
+            "several upstreams on paths of their own",
+            "a server to run: several upstreams, health",
+        ),
+    ),
+    "calliope": (
+        "Calliope's proxy, and Continue's client",
+        (
+            "the six header fields",
+            "the timestamp",
+            "the server checks the header fields",
+            "a bearer token for the model proxy",
+            "`/web`: request and answer",
+            "`/crawl`: request and answer, depth and limit",
+            "`chat/completions`",
+            "`completions`",
+            "`embeddings`",
+            "`rerank`",
+            "model names of four parts",
+            "calliopeProperties read and removed",
+            "apiKeyLocation, apiBase, orgScopeId, env",
+            "a proxy of one's own for a model",
+            "secrets that the client does not have",
+            "the provider's name in the client's configuration",
+            "one switch for the proxy's address",
+            "the client class",
+            "clients of search and crawl",
+            "streams pass through",
+            "checked input, limits, safe keys",
+            "`fim/completions`, `models`",
+        ),
+    ),
+    "tinyagent": (
+        "tinyagent and pi, the proxy of `POST /api/stream`",
+        (
+            "OpenRouter's model and its defaults",
+            "streaming from OpenRouter, where the key is found, `ValueError` without one",
+            "text deltas, tool calls, messages converted",
+            "the response: iteration and result",
+            "the model of a compatible endpoint",
+            "streaming from a compatible endpoint",
+            "options of the proxy's client",
+            "a client of `/api/stream`",
+            "the same with its options one by one",
+            "the proxy's response",
+            "arguments that are still streaming",
+            "cancelling by a signal",
+            "stream functions and responses of one's own",
+            "twelve events, the message so far in each",
+            "the server of `/api/stream`",
+            "pi's spelling of the same",
+        ),
+    ),
+    "anthropic-proxy": (
+        "a Python proxy for Anthropic with request rewriting",
+        (
+            "`/v1/messages` unchanged",
+            "text appended to the last message, as a string and as a block",
+            "streams and whole answers",
+            "key and address from the environment",
+            "logs of request, changed body and answer",
+            "a row in SQLite before the call, completed after it",
+            "files and libraries of the plan",
+        ),
+    ),
+    "aibridge": (
+        "coder/aibridge, its Go package",
+        (
+            "an actor with metadata",
+            "names of events and providers",
+            "errors of closed streams and unknown routes",
+            "error answers in each provider's shape",
+            "Anthropic Messages, whole and streamed",
+            "OpenAI Chat Completions, whole and streamed",
+            "providers: name, address, key, routes",
+            "interfaces of provider, interceptor, recorder",
+            "configuration of a provider",
+            "requests read without losing what is not known",
+            "records of interception, tokens, prompt, tool",
+            "a recorder around a client's function",
+            "a recorder that does not hold up the call",
+            "the bridge: in-flight count, shutdown, many at once",
+            "a parser of server-sent events",
+            "tools of MCP servers injected",
+            "allowed routes passed through, others refused",
+            "streams as state machines",
+        ),
+    ),
+}
+
+
+def held() -> dict[tuple[str, int], list[str]]:
+    """The tests of each row, as `folder/file.py::test`.
+
+    Raises:
+        ValueError: a mark names a row that is not there.
+    """
+    rows: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for test, system, row in _marks(path):
+            if system not in SYSTEMS or not 1 <= row <= len(SYSTEMS[system][1]):
+                raise ValueError(
+                    f"{path.name}::{test} holds row {row} of {system!r}: there is none"
+                )
+            rows[system, row].append(f"{path.relative_to(TESTS).as_posix()}::{test}")
+    return rows
+
+
+def _marks(path: Path) -> Iterator[tuple[str, str, int]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.feature":
+                system, *rows = (ast.literal_eval(argument) for argument in mark.args)
+                yield from ((node.name, system, row) for row in rows)
