@@ -17,7 +17,7 @@ from rich.text import Text as Line
 
 from llmbridge.canon.events import BlockEnd, BlockStart, Delta
 from llmbridge.canon.messages import AssistantMessage, Block, Text, Thinking, ToolCall
-from llmbridge.cli.printable import one_line, printable
+from llmbridge.exchange.printable import one_line, printable
 
 _WIDEST = 100
 

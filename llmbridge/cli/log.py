@@ -6,7 +6,7 @@ from queue import Full, Queue
 from threading import Thread
 
 from llmbridge.canon.messages import Usage
-from llmbridge.cli.printable import one_line
+from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Interception, Record, Store
 
 _Ended = tuple[Interception, Sequence[Record]]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmbridge.cli.printable import one_line, printable
+from llmbridge.exchange.printable import one_line, printable
 
 FINE, FINDINGS, BAD_INPUT = 0, 1, 2
 """Exit codes."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from llmbridge.cli.files import Outcome, errors_of, files_of, on_each
-from llmbridge.cli.printable import one_line
 from llmbridge.cli.screen import BAD_INPUT, FINE, Screen, say_error, say_json
 from llmbridge.cli.summary import Told, content_of, prompt_of, summary_of, whole_of
 from llmbridge.errors import CassetteError
+from llmbridge.exchange.printable import one_line
 from llmbridge.stores.cassette import Cassette
 
 _STYLES = {"thinking": "dim italic", "tool_call": "yellow", "refusal": "red"}

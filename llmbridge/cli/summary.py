@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from llmbridge.canon.messages import AssistantMessage, Block, Text, Thinking, ToolResult
-from llmbridge.cli.printable import one_line
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.matching import Asked, Matcher
+from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.routing import Router
 from llmbridge.frames.columns import INTERCEPTIONS
