@@ -27,6 +27,7 @@ from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.injection import Fault, Faults
 from llmbridge.exchange.intake import Intake, shape
+from llmbridge.exchange.log import LoggedBodies
 from llmbridge.exchange.own_origin import NotItself
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
@@ -106,6 +107,7 @@ class Bridge:
             translate,
             *interceptors,
             self._rewriter,
+            LoggedBodies(redactor),
             recorder,
             NotItself(self._served),
             frame,

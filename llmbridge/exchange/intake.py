@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
 from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request, once
+from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
@@ -68,6 +69,7 @@ class Intake:
         received = Received(request, *self._redactor.request(request))
         call = self._route(received, where)
         opened = self._open(received.kept, where, call)
+        log_received(opened.id, received.kept)
         try:
             await self._begin(opened)
         except StoreUnavailable as error:
@@ -138,18 +140,18 @@ class Intake:
         known = self.inflight.pop(opened.id, opened)
         error = reply.error if reply else None
         faults = call.faults if isinstance(call, Call) else ()
-        self._store.end(
-            replace(
-                known,
-                ended_at=self._clock(),
-                status=reply.status if reply else None,
-                end=end,
-                error_type=error.kind if error else None,
-                error=self._redactor.text(error.message) if error else None,
-                replayed=reply.replayed if reply else False,
-                fault="; ".join(faults) or None,
-            )
+        ended = replace(
+            known,
+            ended_at=self._clock(),
+            status=reply.status if reply else None,
+            end=end,
+            error_type=error.kind if error else None,
+            error=self._redactor.text(error.message) if error else None,
+            replayed=reply.replayed if reply else False,
+            fault="; ".join(faults) or None,
         )
+        self._store.end(ended)
+        log_ended(ended)
 
 
 def shape(request: Request, where: Destination) -> Dialect:
