@@ -59,6 +59,9 @@ class StreamEvent(dict[str, Any]):
             other._whole()
         return super(StreamEvent, self._whole()).__eq__(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __repr__(self) -> str:
         return super(StreamEvent, self._whole()).__repr__()
 

@@ -202,10 +202,15 @@ class _Encoder:
 
 
 class _Decoder:
-    """The wire to deltas. What does not fit the block it names ends the stream, as it does in both clients."""
+    """The wire to deltas. What does not fit the block it names ends the stream, as it does in both clients.
+
+    Places that nobody filled are closed up: where tinyagent has holes of null, the blocks move together.
+    """
 
     def __init__(self) -> None:
         self._kinds: dict[int, type[Block]] = {}
+        self._places: dict[int, int] = {}
+        self._count = 0
         self._begun = False
         self._over = False
 
@@ -254,15 +259,16 @@ class _Decoder:
     def _step(self, name: str, step: str, index: int, wire: dict[str, Any]) -> Iterator[Delta]:
         kind = _KINDS[name]
         if step == "start":
-            self._kinds[index] = kind
-            yield BlockStart(index, _empty(name, wire))
+            self._kinds[index], self._places[index] = kind, self._count
+            self._count += 1
+            yield BlockStart(self._places[index], _empty(name, wire))
         elif self._kinds.get(index) is not kind:
             if (name, step) != ("toolcall", "end"):
                 yield Fail("api_error", f"Received {name}_{step} for non-{name} content")
         elif step == "delta":
-            yield BlockDelta(index, text(wire.get("delta")))
+            yield BlockDelta(self._places[index], text(wire.get("delta")))
         elif step == "end":
-            yield BlockEnd(index, text(wire.get("contentSignature")) or None)
+            yield BlockEnd(self._places[index], text(wire.get("contentSignature")) or None)
 
 
 def _empty(name: str, wire: dict[str, Any]) -> Block:

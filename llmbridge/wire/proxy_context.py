@@ -27,6 +27,7 @@ from llmbridge.wire.loose_json import camel, is_list, is_object, objects, text
 ROLES = ("user", "assistant", "tool_result", "toolResult")
 BLOCKS = ("text", "thinking", "tool_call", "toolCall", "image")
 
+_DEAREST = 1e12
 REDACTED = "redacted:"
 """Before the signature of thinking that nobody may read: these wires have no other place for that."""
 
@@ -220,7 +221,8 @@ def encode_usage(usage: Usage | None, prices: JsonObject | None = None) -> dict[
     cost: dict[str, float] = dict.fromkeys(counts, 0)
     for name, count in counts.items():
         price = _named(prices or {}, name)
-        if isinstance(price, int | float) and price and count:
+        # The client's own prices: one that is no price must not break the stream at its last event.
+        if isinstance(price, int | float) and 0 < price < _DEAREST and count:
             cost[name] = count * price / 1_000_000
     total = usage.total_tokens if usage.total_tokens is not None else sum(counts.values())
     return {**counts, "total_tokens": total, "cost": {**cost, "total": sum(cost.values())}}

@@ -2,19 +2,23 @@
 
 import asyncio
 import json
+import operator
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
+from pytest_httpserver import HTTPServer
 
 from llmbridge import streams
 from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Usage
+from llmbridge.errors import CassetteMissed
 from llmbridge.exchange.call import Call, Headers, Reply
 from llmbridge.exchange.faults import truncate
 from llmbridge.upstreams.lines import calls, fail, reply
+from llmbridge.upstreams.replay import Replay
 from llmbridge.upstreams.script import Script
 
 HI = {
@@ -187,6 +191,119 @@ async def test_a_response_may_be_closed_early() -> None:
         assert bridge.interceptions[0].end == "client_gone"
 
 
+async def test_a_response_that_was_closed_has_an_end_and_a_message() -> None:
+    async with Bridge(Script("Hello"), environ={}) as bridge:
+        response = await streams.stream_openrouter(
+            streams.OpenRouterModel(), HI, {"bridge": bridge}
+        )
+        await response.aclose()
+        events = [event["type"] async for event in response]
+
+        assert events == ["start", "error"]
+        assert (await response.result())["stop_reason"] == "aborted"
+
+
+async def test_a_signal_that_fails_ends_the_stream_with_an_error() -> None:
+    def signal() -> bool:
+        raise RuntimeError("no signal here")
+
+    async with Bridge(Script("Hello"), environ={}) as bridge:
+        response = await streams.stream_openrouter(
+            streams.OpenRouterModel(), HI, {"bridge": bridge, "signal": signal}
+        )
+        events = [event async for event in response]
+
+        assert (events[-1]["type"], events[-1]["error"]["error_message"]) == (
+            "error",
+            "RuntimeError: no signal here",
+        )
+
+
+async def test_a_loud_miss_is_raised_by_iteration_and_result() -> None:
+    async with Bridge(Replay([], on_miss="raise"), environ={}) as bridge:
+        response = await streams.stream_openrouter(
+            streams.OpenRouterModel(), HI, {"bridge": bridge}
+        )
+
+        with pytest.raises(CassetteMissed):
+            await anext(response)
+        with pytest.raises(CassetteMissed):
+            await response.result()
+
+
+async def from_proxy(server: HTTPServer, body: bytes, status: int = 200) -> list[Any]:
+    kind = "text/event-stream" if status == 200 else "application/json"
+    server.expect_request("/api/stream").respond_with_data(body, status, content_type=kind)
+    response = await streams.create_proxy_stream(
+        {"provider": "anthropic", "id": "m"}, HI, "secret-1", server.url_for("").rstrip("/")
+    )
+    return [event async for event in response]
+
+
+def lines(*events: str) -> bytes:
+    return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+HELLO = (
+    '{"type":"start"}',
+    '{"type":"text_start","contentIndex":2}',
+    '{"type":"ping"}',
+    '{"type":"text_delta","contentIndex":2,"delta":"Hi"}',
+    '{"type":"text_end","contentIndex":2,"contentSignature":"s"}',
+)
+DONE = '{"type":"done","reason":"stop","usage":{}}'
+
+
+@pytest.mark.feature("tinyagent", 10, 14)
+async def test_places_that_a_proxy_leaves_empty_are_closed_up(httpserver: HTTPServer) -> None:
+    events = await from_proxy(httpserver, lines(*HELLO, DONE))
+
+    assert [(e["type"], e.get("content_index")) for e in events] == [
+        ("start", None),
+        ("text_start", 0),
+        ("text_delta", 0),
+        ("text_end", 0),
+        ("done", None),
+    ]
+    assert events[-1]["message"]["content"] == [
+        {"type": "text", "text": "Hi", "text_signature": "s"}
+    ]
+
+
+@pytest.mark.feature("tinyagent", 10)
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (lines(*HELLO), "stopped before its last event"),
+        (lines(HELLO[0], HELLO[3]), "Received text_delta for non-text content"),
+        (b"", "an answer without a body"),
+    ],
+    ids=["no last event", "a delta before its start", "nothing at all"],
+)
+async def test_a_proxy_that_breaks_off_is_an_error(
+    httpserver: HTTPServer, body: bytes, said: str
+) -> None:
+    events = await from_proxy(httpserver, body)
+
+    assert (events[-1]["type"], events[-1]["reason"]) == ("error", "error")
+    assert said in events[-1]["error"]["error_message"]
+
+
+@pytest.mark.feature("tinyagent", 10)
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b'{"error":"bad token"}', "Proxy error: bad token"), (b"no", "Proxy error: ")],
+    ids=["an object", "something else"],
+)
+async def test_a_proxy_that_refuses_is_an_error(
+    httpserver: HTTPServer, body: bytes, said: str
+) -> None:
+    events = await from_proxy(httpserver, body, 401)
+
+    assert [event["type"] for event in events][-1] == "error"
+    assert events[-1]["error"]["error_message"].startswith(said)
+
+
 @pytest.mark.feature("tinyagent", 1, 2)
 async def test_a_key_is_taken_from_the_options_then_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
@@ -273,6 +390,8 @@ def test_an_event_is_a_whole_dict_for_whoever_reads_it_whole() -> None:
 
     assert (event["type"], built) == ("start", [])
     assert ("partial" in event, event.get("nothing")) == (True, None)
+    assert [event] != [{"type": "start"}]
+    assert operator.ne(event, {"type": "start", "partial": {"role": "assistant"}}) is False
     assert json.loads(json.dumps(event)) == {"type": "start", "partial": {"role": "assistant"}}
     assert dict(event) == event == {"type": "start", "partial": {"role": "assistant"}}
     assert built == [1]

@@ -233,6 +233,16 @@ def test_a_stream_that_broke_is_an_error(events: list[str], said: str) -> None:
     assert said in str(message.error)
 
 
+@pytest.mark.parametrize("price", [10**400, 1e308, -1, "3", None, [3], True])
+def test_a_price_that_is_none_does_not_break_the_last_event(price: object) -> None:
+    ask = API_STREAM.decode_request({**PI, "model": {**PI["model"], "cost": {"input": price}}})
+    message = AssistantMessage((Text("Hi"),), stop_reason="stop", usage=Usage(7, None, None, 5))
+
+    last = json.loads(sent(message, ask).rstrip().rpartition(b"data: ")[2])
+
+    assert (last["type"], last["usage"]["cost"]["input"] < 1) == ("done", True)
+
+
 @given(st.text(max_size=60))
 def test_no_line_is_worse_than_passed_over(data: str) -> None:
     decoder = API_STREAM.decoder()
