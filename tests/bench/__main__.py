@@ -26,6 +26,7 @@ BENCHMARKS = {
     "arguments": "canon",
     "cassette": "cassette",
     "startup": "startup",
+    "functions": "functions",
     "plugin": "plugin",
 }
 
