@@ -45,6 +45,7 @@ _STREAM = (
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 )
+_EMPTY = frozenset({204, 205})
 _PLAIN_RESULTS = frozenset({"openai.chat", "google.gemini"})
 _OF_THE_BODY = ("content-type", "content-length", "content-encoding", "transfer-encoding")
 _OF_A_PROVIDER = ("anthropic-", "openai-", "x-stainless-")
@@ -64,7 +65,7 @@ async def translate(call: Call, forward: Handler) -> Reply:
         if not told_in_stream:
             raise
         return _failed(call, ask, error, None)
-    if call.streaming and reply.status < 400:
+    if call.streaming and 200 <= reply.status < 300 and reply.status not in _EMPTY:
         return _streamed(call.dialect, call.client_dialect, ask, reply)
     if told_in_stream:
         message = fold([delta async for delta in read_deltas(call.dialect, reply)])
@@ -157,6 +158,8 @@ def _streamed(spoken: Dialect, client: Dialect, ask: Ask, reply: Reply) -> Reply
                     yield piece
 
     answer = reply.through(encoded, prompt=True)
+    # Some clients take 200 alone for a stream.
+    answer.status = 200
     answer.headers = Headers(
         (*_STREAM, *reply.headers.without(*_OF_THE_BODY, *dict(_STREAM)).pairs)
     )

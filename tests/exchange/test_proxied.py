@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,7 +13,7 @@ from llmbridge.bridge import Bridge
 from llmbridge.canon.events import fold
 from llmbridge.canon.messages import Context, Model, Text, ToolCall, UserMessage
 from llmbridge.errors import UpstreamError
-from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.call import Call, Handler, Headers, Reply, once
 from llmbridge.exchange.faults import status, truncate
 from llmbridge.exchange.rewrite import append_text
 from llmbridge.frontends.server import Server
@@ -39,6 +40,7 @@ API_STREAM: dict[str, Any] = {
     "options": {"temperature": None, "maxTokens": 512, "reasoning": None},
 }
 HI = Context(messages=(UserMessage((Text("hi"),)),))
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 ANTHROPIC, CHAT, RESPONSES = "anthropic.messages", "openai.chat", "openai.responses"
 
 
@@ -302,6 +304,23 @@ def test_a_stream_that_is_cut_never_passes_for_a_whole_one(
     message = read(dialect, answer)
     assert message.stop_reason == "error"
     assert there.bridge.interceptions[0].end == "truncated"
+
+
+@pytest.mark.feature("tinyagent", 15)
+@pytest.mark.parametrize(("given", "told"), [(201, 200), (204, 502), (302, 502)])
+def test_an_odd_status_of_a_provider_does_not_reach_the_client(given: int, told: int) -> None:
+    """Tinyagent takes 200 alone for a stream; over one without a body pi waits for ever."""
+    hello = (FIXTURES / ANTHROPIC / "text.sse").read_bytes() if given == 201 else b""
+
+    async def odd(call: Call) -> Reply:
+        return Reply(given, Headers({"content-type": "text/event-stream"}), once(hello))
+
+    there = served(odd)
+    answer = next(there).post("/api/stream", API_STREAM)
+    next(there, None)
+
+    said = '{"error":' if told == 502 else 'data: {"type":"start"}'
+    assert (answer.status_code, answer.text[: len(said)]) == (told, said)
 
 
 def test_a_model_s_name_may_be_routed_elsewhere(serve: Any) -> None:
