@@ -94,7 +94,7 @@ class Bridge:
         self.store: Store = open_store(store)
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
-        redactor = Redactor(_secrets(rows, environ))
+        redactor = Redactor(secrets_of(environ) | {row.key for row in rows if row.key})
         equip: Callable[[Redactor, Callable[[], Handler]], None] | None
         equip = getattr(self.upstream, "equip", None)
         if equip is not None:
@@ -444,8 +444,3 @@ class Bridge:
             "http_client": client,
             **options,
         }
-
-
-def _secrets(rows: Iterable[Provider], environ: Mapping[str, str]) -> set[str]:
-    """What must not reach a store: the providers' keys, and what the environment calls a secret."""
-    return secrets_of(environ) | {row.key for row in rows if row.key}

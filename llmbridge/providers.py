@@ -103,7 +103,8 @@ class Provider:
             raise ConfigurationError(
                 f"base URL of {self.name!r} is {base_url!r}: give http://HOST or https://HOST"
             )
-        path = parts.path.rstrip("/") or self.prefix
+        # Some variables hold the whole address of an operation.
+        path = parts.path.rstrip("/").removesuffix("/v1/messages") or self.prefix
         if parts.username or parts.password:
             raise ConfigurationError(
                 f"the base URL of {self.name!r} holds a password: give the key with its variable"

@@ -256,6 +256,46 @@ def test_what_is_asked_may_be_recorded(tmp_path: Path, options: list[str]) -> No
     assert [record.body for record in Cassette.load(path)] == [reply.content]
 
 
+def test_a_file_says_what_the_options_leave_open(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "replay: ${RECORDED}\ntoken: sesame\nspeed: 1\nlog: debug\nrewrite: [{append_text: ' Hi.'}]\n"
+    )
+    options = ["serve", "--config", str(config), "--speed", "0", "--port", "0"]
+    with running(*options, RECORDED=str(ANTHROPIC)) as process:
+        with client(ready_url(process)) as http:
+            statuses = [
+                http.post("/v1/messages", content=bodies(ANTHROPIC)[0], headers=headers).status_code
+                for headers in ({}, {"x-api-key": "sesame"})
+            ]
+
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    # Nobody recorded the changed request.
+    assert statuses == [401, 400]
+    assert "DEBUG llmbridge.bodies: " in error
+    assert " Hi." in error
+    assert "sesame" not in error
+
+
+@pytest.mark.parametrize("options", [["--no-token"], ["--token", "other"]], ids=str)
+def test_an_option_wins_over_the_file(tmp_path: Path, options: list[str]) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text(f'token = "sesame"\nrecord = "{tmp_path / "made.yaml"}"\nlog = "warning"\n')
+    replay = ["--replay", str(ANTHROPIC)]
+    with running("serve", "--config", str(config), *replay, *options) as process:
+        with client(ready_url(process)) as http:
+            headers = {"x-api-key": "other"}
+            reply = http.post("/v1/messages", content=bodies(ANTHROPIC)[0], headers=headers)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    assert reply.status_code == 200
+    assert not (tmp_path / "made.yaml").exists()
+    assert "POST /v1/messages" not in error
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The signal handlers of this process, put back."""
@@ -295,6 +335,8 @@ def spoken(
             "--mode 'all' records into one file, and 'tests' is a folder",
         ),
         ("--replay pyproject.toml --mode some", "--mode 'some': give one of none, once"),
+        ("--config nowhere.yaml", "nowhere.yaml cannot be read: No such file or directory"),
+        ("--config pyproject.toml", "pyproject.toml: there is no key 'build-system'"),
         ("--store notes.txt", "--store 'notes.txt'"),
     ],
 )
@@ -329,7 +371,7 @@ def test_a_port_that_is_taken_is_named(
 
 OPTIONS = {
     "demo": "--speed --plain",
-    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --allow-remote",
+    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --allow-remote",
 }
 
 

@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from llmbridge import Bridge, Script
 from llmbridge.cli import app
+from llmbridge.configuration import Configuration
 from tests import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,6 +139,18 @@ def _matches(shown: str, output: str) -> bool:
     return OutputChecker().check_output(shown, output, ELLIPSIS | NORMALIZE_WHITESPACE)
 
 
+@pytest.mark.parametrize("page", in_terms_of(PAGES, "yaml"), ids=title)
+def test_the_files_of_a_page_configure_a_bridge(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = [block.text for block in blocks(page) if block.language == "yaml"]
+
+    for text in texts:
+        Path("shown.yaml").write_text(text, "utf-8")
+        Configuration.load("shown.yaml", {}).bridge(environ={}).close()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_every_fence_is_one_that_is_checked(page: Path) -> None:
     fences = [
@@ -145,7 +158,7 @@ def test_every_fence_is_one_that_is_checked(page: Path) -> None:
     ]
 
     assert len(fences) == 2 * len(blocks(page))
-    assert {block.language for block in blocks(page)} <= {"python", "text", "console"}
+    assert {block.language for block in blocks(page)} <= {"python", "text", "console", "yaml"}
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ Examples:
       answer from recordings, ask the provider for the rest and keep that, too
   llmbridge serve --upstream openai=http://127.0.0.1:9000 --no-token
       send what is for OpenAI to a server of your own
+  llmbridge serve --config llmbridge.yaml
+      take all that, providers, routes and changes of requests from a file
   LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote
       let other machines in, with a token of your choice
 """
@@ -135,19 +137,26 @@ def demo(
 
 @app.command(help=_SERVE, short_help="Run a bridge for any client: relay, record, replay.")
 def serve(
-    host: Annotated[str, typer.Option(metavar="H", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="H", help="The address to listen on.", show_default="127.0.0.1"),
+    ] = None,
     port: Annotated[
-        int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 takes a free one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            metavar="P", min=0, max=65535, help="The port; 0 takes a free one.", show_default="0"
+        ),
+    ] = None,
     token: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="T",
             envvar="LLMBRIDGE_TOKEN",
             help="What clients must send as their API key. auto: a random one where a provider's key"
             " could be spent, none for --replay. A variable keeps it out of the process list.",
+            show_default="auto",
         ),
-    ] = "auto",
+    ] = None,
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Let anybody in who can reach the port.")
     ] = False,
@@ -186,19 +195,27 @@ def serve(
         ),
     ] = None,
     store: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="URL",
             help="Where to keep what passes: a path that ends in .yaml or .json, or"
             " memory, which ends with the process.",
+            show_default="memory",
         ),
-    ] = "memory",
+    ] = None,
     upstream: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=URL",
             help="Reach this provider (anthropic, openai, ...) at another base URL. Repeat it for more.",
             show_default="the providers' own",
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read settings from this YAML, TOML or JSON file; options given here win over it.",
         ),
     ] = None,
     allow_remote: Annotated[
@@ -209,19 +226,24 @@ def serve(
     ] = False,
 ) -> None:
     """Serve until a signal comes."""
-    from llmbridge.cli.serving import Plan, serve_until_stopped
+    from typing import cast
 
-    plan = Plan(
+    from llmbridge.cli.serving import base_urls, serve_until_stopped
+    from llmbridge.configuration import Settings
+    from llmbridge.upstreams.source import Mode
+
+    options = Settings(
         host=host,
         port=port,
         token=token,
         no_token=no_token,
         replay=tuple(replay or ()),
-        mode=mode,
+        # A replay says itself which modes there are.
+        mode=cast("Mode | None", mode),
         record=record,
         speed=speed,
         store=store,
-        upstreams=tuple(upstream or ()),
+        upstream=base_urls(upstream or ()),
         allow_remote=allow_remote,
     )
-    serve_until_stopped(plan)
+    serve_until_stopped(options, config)

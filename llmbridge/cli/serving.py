@@ -5,22 +5,22 @@ import logging
 import signal
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from threading import Event
 from types import FrameType
-from typing import cast
 
 import typer
+from msgspec.structs import asdict
+from msgspec.structs import replace as replace_fields
 
 from llmbridge.bridge import Bridge
 from llmbridge.cli.log import LoggedStore
+from llmbridge.configuration import Configuration, Settings
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.frontends.server import Server
 from llmbridge.providers import Provider
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.opening import open_store
-from llmbridge.upstreams.replay import Replay
-from llmbridge.upstreams.source import Mode
 
 MEMORY_BYTES = 256 * 2**20
 """What `--store memory` keeps; the oldest goes first."""
@@ -29,79 +29,96 @@ FLUSH_S = 5.0
 """How long a call may wait to be written to a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The options of `llmbridge serve`, as given."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    token: str = "auto"
-    no_token: bool = False
-    replay: tuple[str, ...] = ()
-    mode: str | None = None
-    record: str | None = None
-    speed: float | None = None
-    store: str = "memory"
-    upstreams: tuple[str, ...] = ()
-    allow_remote: bool = False
-
-    def check(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            ConfigurationError: two options that exclude each other.
-        """
-        if self.no_token and self.token != "auto":
-            raise ConfigurationError(
-                f"--token (or {TOKEN_VARIABLE}) and --no-token contradict each other: give one of them"
-            )
-        if self.record and (self.replay or self.mode):
-            raise ConfigurationError(
-                "--record PATH is --replay PATH --mode all: give the one or the other"
-            )
-        if self.replay and self.upstreams and self.mode in (None, "none"):
-            raise ConfigurationError(
-                "--replay asks no provider, so --upstream would do nothing: give one of them, or a --mode"
-            )
-        for option, value in (("--speed", self.speed), ("--mode", self.mode)):
-            if value is not None and not self.replay:
-                raise ConfigurationError(f"{option} is for a replay: give --replay PATH with it")
-
-
-def serve_until_stopped(plan: Plan) -> None:
-    """Serve as planned; returns after SIGINT or SIGTERM, when open replies have ended.
+def serve_until_stopped(options: Settings, config: str | None = None) -> None:
+    """Serve as the options say, and the file where they say nothing; returns after SIGINT or SIGTERM.
 
     Raises:
         ConfigurationError: options that cannot be, or an address that cannot be served.
         CassetteError: a recording cannot be read.
     """
-    plan.check()
+    _check(options)
+    configuration = Configuration("") if config is None else Configuration.load(config)
+    said = _over(options, configuration.settings)
+    _check_replay(said)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    upstream, base_urls = _replay(plan), _base_urls(plan.upstreams)
-    store = MemoryStore(MEMORY_BYTES) if plan.store == "memory" else open_store(plan.store)
-    bridge = Bridge(upstream, store=LoggedStore(store, _say), base_urls=base_urls)
+    memory = said.store in (None, "memory")
+    store = MemoryStore(MEMORY_BYTES) if memory else open_store(said.store)
+    kept = store if said.log == "warning" else LoggedStore(store, _say)
+    bridge = replace(configuration, settings=said).bridge(store=kept)
     stop = _stopped_by_signals()
-    with _refusals_logged(), _collecting_rarely(), bridge:
-        token = None if plan.no_token else plan.token
-        server = bridge.serve(plan.host, plan.port, token=token, allow_remote=plan.allow_remote)
-        _say(_directions(server, made=plan.token == "auto"))
-        if server.token or plan.no_token:
+    with _log_at(said.log), _collecting_rarely(), bridge:
+        server = bridge.serve(
+            said.host or "127.0.0.1",
+            said.port or 0,
+            token=None if said.no_token else "auto" if said.token is None else said.token,
+            allow_remote=said.allow_remote,
+        )
+        _say(_directions(server, made=said.token in (None, "auto")))
+        if server.token or said.no_token:
             _say(_keys(bridge.providers))
         typer.echo(f"llmbridge listening on {server.url}")
         while not stop.wait(FLUSH_S):
             _flush(bridge)
 
 
+def base_urls(upstreams: Iterable[str]) -> dict[str, str]:
+    """What `--upstream NAME=URL` says, one by one.
+
+    Raises:
+        ConfigurationError: one is not NAME=URL.
+    """
+    return dict(_name_and_url(text) for text in upstreams)
+
+
+def _check(options: Settings) -> None:
+    """Refuse options that contradict each other."""
+    if options.no_token and options.token not in (None, "auto"):
+        raise ConfigurationError(
+            f"--token (or {TOKEN_VARIABLE}) and --no-token contradict each other: give one of them"
+        )
+    if options.record and (options.replay or options.mode):
+        raise ConfigurationError(
+            "--record PATH is --replay PATH --mode all: give the one or the other"
+        )
+    if options.replay and options.upstream and options.mode in (None, "none"):
+        raise ConfigurationError(
+            "--replay asks no provider, so --upstream would do nothing: give one of them, or a --mode"
+        )
+
+
+def _check_replay(said: Settings) -> None:
+    for option, value in (("--speed", said.speed), ("--mode", said.mode)):
+        if value is not None and not said.replay:
+            raise ConfigurationError(f"{option} is for a replay: give --replay PATH with it")
+
+
+def _over(options: Settings, file: Settings) -> Settings:
+    """The file's settings with what the options say instead; what excludes each other goes together."""
+    default = asdict(Settings())
+    given = {key: value for key, value in asdict(options).items() if value != default[key]}
+    if options.replay or options.record:
+        file = replace_fields(file, replay=(), record=None, mode=None, speed=None)
+    if options.token is not None or options.no_token:
+        file = replace_fields(file, token=None, no_token=False)
+    given["upstream"] = {**file.upstream, **options.upstream}
+    return replace_fields(file, **given)
+
+
 @contextmanager
-def _refusals_logged() -> Generator[None]:
+def _log_at(level: str) -> Generator[None]:
     """Who is turned away at the door makes no interception, and so no line of the log's own."""
-    logger = logging.getLogger("llmbridge.server")
-    before = logger.level
-    logger.setLevel(logging.INFO)
+    levels = {"llmbridge.server": logging.INFO} if level != "warning" else {}
+    if level == "debug":
+        levels["llmbridge.bodies"] = logging.DEBUG
+    loggers = {logging.getLogger(name): value for name, value in levels.items()}
+    before = {logger: logger.level for logger in loggers}
+    for logger, value in loggers.items():
+        logger.setLevel(value)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, value in before.items():
+            logger.setLevel(value)
 
 
 @contextmanager
@@ -132,19 +149,6 @@ def _stopped_by_signals() -> Event:
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
     return stop
-
-
-def _replay(plan: Plan) -> Replay | None:
-    if plan.record:
-        return Replay(plan.record, mode="all")
-    if not plan.replay:
-        return None
-    mode = cast(Mode, plan.mode or "none")
-    return Replay(list(plan.replay), mode=mode, speed=plan.speed or 0, strict=False)
-
-
-def _base_urls(upstreams: Iterable[str]) -> dict[str, str]:
-    return dict(_name_and_url(text) for text in upstreams)
 
 
 def _name_and_url(text: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from llmbridge import Live
+from llmbridge import Bridge, Live
 from tests.upstreams.asking import (
     ANTHROPIC,
     OPENAI,
@@ -296,6 +296,18 @@ async def test_a_base_url_with_a_prefix_keeps_it() -> None:
         await ask(bridge, OPENAI, streaming=False)
 
     assert provider.asked[0].target == "/proxy/v1/chat/completions"
+
+
+@pytest.mark.feature("anthropic-proxy", 4)
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/messages", "/proxy/v1/messages"])
+async def test_a_variable_may_hold_the_whole_address(path: str) -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        environ = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_API_URL": f"{provider.url}{path}"}
+        async with Bridge(environ=environ) as bridge, client_of(bridge) as client:
+            await client.post("/v1/messages", content=b"{}")
+
+    prefix = "/proxy" if "proxy" in path else ""
+    assert provider.asked[0].target == f"{prefix}/v1/messages"
 
 
 CANARY = "sk-canary-0123456789"
