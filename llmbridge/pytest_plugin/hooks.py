@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +10,9 @@ from llmbridge.pytest_plugin.fixtures import TURN
 from llmbridge.pytest_plugin.options import MARKER
 from llmbridge.pytest_plugin.run import FIXTURES, Run
 from llmbridge.pytest_plugin.summary import Tally
+
+if TYPE_CHECKING:
+    from llmbridge.pytest_plugin.orphans import Orphans
 
 _NAMES = tuple(name.encode() for name in (*FIXTURES, MARKER))
 _SENT = "llmbridge"
@@ -19,12 +22,19 @@ class LLMBridgeWarning(pytest.PytestWarning):
     """Recordings were left over, or are not what the provider says today."""
 
 
+def _watching() -> "Orphans":
+    from llmbridge.pytest_plugin.orphans import Orphans  # noqa: PLC0415  # few runs ask for it
+
+    return Orphans()
+
+
 class Hooks:
     """Gives each test its turn, and fails those that pass with a call unanswered or a recording unplayed."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.tally = Tally()
+        self.orphans: Orphans | None = _watching() if run.settings.orphans else None
 
     def pytest_pycollect_makemodule(self, module_path: Path) -> None:
         """Clients made by a module that is about to be imported are covered, too."""
@@ -33,8 +43,10 @@ class Hooks:
             self.run.cover()
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
         """From here on each test sees to itself."""
+        if self.orphans is not None:
+            self.orphans.look(session.items, session.config.args)
         if not self.run.settings.covering:
             self.run.environment.restore()
 
@@ -100,9 +112,17 @@ class Hooks:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A worker of pytest-xdist tells what it counted."""
+        if self.orphans is not None:
+            self.orphans.close()
+            self.tally.look(self.orphans)
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[_SENT] = self.tally.plain()
+
+    def pytest_deselected(self) -> None:
+        """What a test that does not run would have opened is not known."""
+        if self.orphans is not None:
+            self.orphans.partly = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -113,6 +133,8 @@ class Hooks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """One line, where there is something to tell; -v says more."""
+        for line in self.tally.orphans(terminalreporter.config.invocation_params.dir):
+            terminalreporter.write_line(line)
         line = self.tally.line()
         if not line or terminalreporter.verbosity < -1:
             return

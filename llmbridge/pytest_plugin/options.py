@@ -52,6 +52,11 @@ def add(parser: pytest.Parser) -> None:
         choices=UNUSED,
         help="what recordings mean that a passing test did not play (default: fail)",
     )
+    group.addoption(
+        "--llm-orphans",
+        action="store_true",
+        help="list the cassettes that no test has any more; run the whole suite with it",
+    )
     for name, text in _INI.items():
         parser.addini(name, text, default=None)
 
@@ -78,6 +83,7 @@ class Settings:
     block_network: bool = False
     unused: Unused = "fail"
     covering: bool = False
+    orphans: bool = False
 
     @classmethod
     def read(cls, config: pytest.Config) -> "Settings":
@@ -101,6 +107,7 @@ class Settings:
             speed=_speed(speed),
             block_network=bool(options.llm_block_network) or _true(ini["llm_block_network"]),
             unused=_one_of(UNUSED, options.llm_unused or ini["llm_unused"] or "fail", "llm_unused"),
+            orphans=bool(options.llm_orphans),
             covering=said if ini["llm_environment"] is None else _true(ini["llm_environment"]),
         )
 

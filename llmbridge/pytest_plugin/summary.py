@@ -1,12 +1,13 @@
 """What a run played, recorded, missed and left over, and what that did not cost; in one line."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmbridge.exchange.record import Record
+    from llmbridge.pytest_plugin.orphans import Orphans
     from llmbridge.pytest_plugin.turn import Turn
 
 _COUNTS = ("played", "recorded", "scripted", "live", "missed", "unused")
@@ -20,6 +21,9 @@ class Tally:
         self.tokens = 0
         self.cost_usd = 0.0
         self.notes: list[str] = []
+        self.looked = self.partly = False
+        self.candidates: set[str] = set()
+        self.opened: set[str] = set()
 
     def add(self, turn: "Turn", recording: Path | None) -> None:
         """Count a turn that is over."""
@@ -34,6 +38,12 @@ class Tally:
         if turn.misses:
             self.notes.append(f"missed in {turn.nodeid}: {len(turn.misses)}")
 
+    def look(self, orphans: "Orphans") -> None:
+        """Take what was found of cassettes that are nobody's."""
+        self.looked, self.partly = True, self.partly or orphans.partly
+        self.candidates |= orphans.candidates
+        self.opened |= orphans.opened
+
     def plain(self) -> dict[str, Any]:
         """All of it, for another process."""
         return {
@@ -41,6 +51,10 @@ class Tally:
             "tokens": self.tokens,
             "cost_usd": self.cost_usd,
             "notes": self.notes,
+            "looked": self.looked,
+            "partly": self.partly,
+            "candidates": sorted(self.candidates),
+            "opened": sorted(self.opened & self.candidates),
         }
 
     def take(self, plain: Mapping[str, Any]) -> None:
@@ -49,6 +63,21 @@ class Tally:
         self.tokens += plain["tokens"]
         self.cost_usd += plain["cost_usd"]
         self.notes += plain["notes"]
+        self.looked, self.partly = self.looked or plain["looked"], self.partly or plain["partly"]
+        self.candidates.update(plain["candidates"])
+        self.opened.update(plain["opened"])
+
+    def orphans(self, here: Path) -> Iterator[str]:
+        """A line for each cassette that no test has, its path from `here` on."""
+        if not self.looked:
+            return
+        if self.partly:
+            yield "llmbridge: no orphans are told, since not all tests ran: run the whole suite"
+            return
+        found = sorted(self.candidates - self.opened)
+        yield f"llmbridge: {len(found)} cassettes that no test has{':' if found else ''}"
+        for path in map(Path, found):
+            yield f"  {path.relative_to(here) if path.is_relative_to(here) else path}"
 
     def line(self) -> str:
         """All counts that are not zero; empty where there are none."""
