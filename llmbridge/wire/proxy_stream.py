@@ -32,11 +32,14 @@ from llmbridge.errors import BridgeError, NotFound, RequestError, Unauthorized
 from llmbridge.wire import proxy_context
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.fast_json import loads
-from llmbridge.wire.loose_json import is_list, is_object, text
+from llmbridge.wire.loose_json import is_list, is_object, objects, text
 from llmbridge.wire.sse import SSE
 
-LINE_BYTES = 64 * 1024
+LINE_BYTES = 64 * 1024 - 1
 """The longest line that the client in Go reads."""
+
+_SHORT = 10_000
+"""So many characters fit in a line, however they are escaped."""
 
 Wire = Literal["superset", "wire", "documented"]
 """Which events are sent: both kinds, those of the code, or those of the documentation."""
@@ -102,7 +105,9 @@ class ProxyStream:
     def encode_request(self, ask: Ask) -> JsonObject:
         """The request as the client in Go sends it, and the tools, which it leaves out."""
         context = proxy_context.encode_context(ask.context, "", "")
-        options = {name: value for name, value in ask.options.items() if value}
+        given = {name: value for name, value in ask.options.items() if value not in (None, "")}
+        # No temperature and one of 0 are two things; no limit and one of 0 are not.
+        options = {name: value for name, value in given.items() if value or name == "temperature"}
         return {"model": ask.model, "context": context, "options": options}
 
     def decode_reply(self, body: bytes) -> Iterable[Delta]:
@@ -137,7 +142,7 @@ class ProxyStream:
 
     def encode_error_event(self, error: BridgeError) -> SSE:
         """The `message_end` of a failure."""
-        return SSE(data=_dump(_failed(error.message)))
+        return SSE(data=_dump(_failed(error.message[:_SHORT])))
 
 
 class _Encoder:
@@ -175,7 +180,7 @@ class _Encoder:
                 if self._new:
                     yield self._with_partial({"type": "done"}, event)
             case Fail(_, error):
-                error = error or "the answer broke off"
+                error = error[:_SHORT] or "the answer broke off"
                 if self._old:
                     yield _dump(_failed(error))
                 if self._new:
@@ -191,12 +196,21 @@ class _Encoder:
             case BlockStart(index, block):
                 self._kinds[index] = "text_delta" if isinstance(block, Text) else "thinking_delta"
             case BlockDelta(index, piece) if index in self._tools:
-                yield from self._arguments(self._tools[index].id, piece, event)
+                for part in self._pieces(piece):
+                    yield from self._arguments(self._tools[index].id, part, event)
             case BlockDelta(index, piece):
-                yield self._with_partial({"type": self._kinds[index], "delta": piece}, event)
+                for part in self._pieces(piece):
+                    yield self._with_partial({"type": self._kinds[index], "delta": part}, event)
             case BlockEnd(index):
                 if self._new and index in self._tools:
                     yield self._with_partial({"type": "tool_call_end"}, event)
+
+    def _pieces(self, piece: str) -> Iterator[str]:
+        """The piece, cut where it would make a line too long."""
+        if not self._old or len(piece) < _SHORT:
+            yield piece
+        else:
+            yield from (piece[at : at + _SHORT] for at in range(0, len(piece), _SHORT))
 
     def _arguments(self, id: str, piece: str, event: Event) -> Iterator[str]:
         if self._old:
@@ -216,7 +230,7 @@ class _Encoder:
             return _dump(bare)
         partial = proxy_context.encode_message(event.partial, self._ask.provider, self._ask.model)
         line = _dump({**bare, "partial": partial})
-        if self._capped and len(line) + len("data: ") > LINE_BYTES:
+        if self._capped and len(line.encode()) + len("data: ") > LINE_BYTES:
             # A message only grows: from here on none would fit.
             self._full = True
             return _dump(bare)
@@ -263,7 +277,7 @@ class _Decoder:
     def _read(self, event: dict[str, Any]) -> Iterator[Delta]:
         piece = text(event.get("delta"))
         match event.get("type"):
-            case "start":
+            case "start" if not self._begun:
                 yield Start()
             case ("text_delta" | "thinking_delta") as kind:
                 if self._kind != kind:
@@ -287,6 +301,11 @@ class _Decoder:
     def _call(self, event: dict[str, Any], piece: str) -> Iterator[Delta]:
         self._old = self._old or "name" in event
         id, name = text(event.get("id")), text(event.get("name")) or piece
+        if not id and name:
+            # The snapshot has the id, or, where the server is late, one of the call before.
+            last = _last_call(event)
+            late = last.get("name") != name or text(last.get("id")) in self._tools
+            id = "" if late else text(last.get("id"))
         if not name or id in self._tools:
             yield Fail("api_error", "the proxy lost the name or the id of a tool call")
             return
@@ -330,6 +349,14 @@ class _Decoder:
             return Fail("api_error", "the proxy lost a tool call on the way", usage=usage)
         model = text(told.get("model")) or None
         return Finish(_REASONS.get(reason, "stop"), reason or None, usage, model)
+
+
+def _last_call(event: dict[str, Any]) -> dict[str, Any]:
+    """The newest tool call of the message so far, where there is one."""
+    partial = event.get("partial")
+    content = objects(partial.get("content")) if is_object(partial) else []
+    newest = content[-1] if content else {}
+    return newest if newest.get("type") == "tool_call" else {}
 
 
 def _failed(message: str) -> JsonObject:

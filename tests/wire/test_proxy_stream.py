@@ -142,6 +142,54 @@ def test_the_superset_keeps_each_line_within_what_go_reads() -> None:
     assert read(body).text == "y" * 200_000
 
 
+@pytest.mark.parametrize("wire", ["wire", "superset"])
+@pytest.mark.parametrize("letter", ["y", "<", "\u2028", "\u4e2d", "\U0001f600", '"'])
+def test_one_long_piece_is_cut_to_lines_that_go_reads(wire: Wire, letter: str) -> None:
+    long = letter * 70_000
+    call = ToolCall("c1", "write", {"text": long})
+    message = AssistantMessage((Text(long), call), stop_reason="tool_use")
+    body = sent(message, wire)
+
+    assert max(map(len, body.split(b"\n"))) <= LINE_BYTES
+    assert read(body).content == message.content
+
+
+def test_snapshots_are_measured_in_bytes() -> None:
+    pieces = [BlockDelta(0, "\u4e2d" * 1000)] * 40
+    body = stream(
+        [Start(), BlockStart(0, Text()), *pieces, BlockEnd(0), Finish("stop")], "superset"
+    )
+
+    assert max(map(len, body.split(b"\n"))) <= LINE_BYTES
+
+
+@pytest.mark.parametrize("wire", ["wire", "superset"])
+def test_a_long_error_is_told_in_a_line_that_go_reads(wire: Wire) -> None:
+    body = stream([Start(), Fail("api_error", "<" * 200_000)], wire)
+
+    assert max(map(len, body.split(b"\n"))) <= LINE_BYTES
+    assert read(body).stop_reason == "error"
+
+
+@pytest.mark.parametrize(
+    ("seen", "id"),
+    [
+        ({"type": "tool_call", "id": "c1", "name": "bash"}, "c1"),
+        ({"type": "tool_call", "id": "c0", "name": "other"}, "call_0"),
+        ({"type": "text", "text": "Hi"}, "call_0"),
+    ],
+)
+def test_the_documented_wire_has_the_id_of_a_call_in_its_snapshot(
+    seen: dict[str, Any], id: str
+) -> None:
+    begun = {"type": "tool_call_start", "delta": "bash", "partial": {"content": [seen]}}
+    events = [begun, {"type": "done", "partial": {"stop_reason": "tool_use"}}]
+
+    message = read(lines(*map(json.dumps, events)))
+
+    assert message.content == (ToolCall(id, "bash", {}),)
+
+
 @pytest.mark.parametrize("wire", PROXY_STREAMS)
 @given(message=messages())
 def test_a_message_comes_back_from_either_wire(wire: Wire, message: AssistantMessage) -> None:
@@ -218,6 +266,14 @@ def test_a_request_goes_out_as_the_original_client_sends_it() -> None:
         '{"model":"test-model","context":{"system_prompt":"You are helpful.","messages":[{"role":"user",'
         '"content":[{"type":"text","text":"hi"}],"timestamp":0}]},"options":{"max_tokens":512}}'
     )
+
+
+def test_a_temperature_of_zero_is_sent_and_an_empty_setting_is_not() -> None:
+    options = {"temperature": 0, "max_tokens": 0, "thinking_level": "", "cache_retention": None}
+
+    body = PROXY_STREAM.encode_request(Ask("m", Context(), True, options))
+
+    assert body["options"] == {"temperature": 0}
 
 
 def test_content_that_is_no_array_is_refused() -> None:
