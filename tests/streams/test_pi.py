@@ -40,11 +40,15 @@ def pi() -> Path:
     return home
 
 
-def ask(pi: Path, url: str, abort: str = "") -> dict[str, Any]:
-    command = ["node", str(HERE / "pi.mjs"), str(pi), url, "secret-1", abort]
+def run(pi: Path, program: str, url: str, *arguments: str) -> Any:
+    command = ["node", str(HERE / program), str(pi), url, "secret-1", *arguments]
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    heard: dict[str, Any] = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def ask(pi: Path, url: str, abort: str = "") -> dict[str, Any]:
+    heard: dict[str, Any] = run(pi, "pi.mjs", url, abort)
     return heard
 
 
@@ -84,3 +88,26 @@ def test_pi_may_leave_in_the_middle(pi: Path) -> None:
         heard = ask(pi, server.url, "abort")
 
         assert heard["message"]["stopReason"] == "aborted"
+
+
+@pytest.mark.feature("tinyagent", 15, 16)
+@pytest.mark.parametrize(
+    ("provider", "model", "dialect"),
+    [
+        ("anthropic", "claude-sonnet-4-5", "anthropic.messages"),
+        ("openai", "gpt-5-mini", "openai.responses"),
+        ("google", "gemini-2.5-flash", "google.gemini"),
+    ],
+)
+def test_pi_s_agent_uses_its_tool(pi: Path, provider: str, model: str, dialect: str) -> None:
+    script = Script(calls("clock", zone="Rome"), "It is noon in Rome.")
+    with Bridge(script, environ={}) as bridge, bridge.serve(token="secret-1") as server:
+        transcript = run(pi, "pi_agent.mjs", server.url, provider, model)
+
+    assert [turn["role"] for turn in transcript] == ["user", "assistant", "toolResult", "assistant"]
+    assert transcript[2]["content"] == [{"type": "text", "text": "noon in Rome"}]
+    assert (transcript[3]["stopReason"], transcript[3]["content"][0]["text"]) == (
+        "stop",
+        "It is noon in Rome.",
+    )
+    assert [record.dialect for record in bridge.records] == [dialect] * 2
