@@ -321,6 +321,34 @@ async def test_a_key_is_taken_from_the_options_then_from_the_environment(
     )
 
 
+@pytest.mark.feature("tinyagent", 2, 6)
+@pytest.mark.parametrize(
+    ("given", "environment", "stop_reason"),
+    [
+        ("secret-1", "wrong", "complete"),
+        (None, "secret-1", "complete"),
+        ("", "secret-1", "complete"),
+        ("wrong", "secret-1", "error"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["openrouter", "compat"])
+async def test_the_key_of_the_options_goes_before_that_of_the_environment(
+    bridges: list[Bridge],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    given: str | None,
+    environment: str,
+    stop_reason: str,
+) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", environment)
+    monkeypatch.setenv("OPENAI_API_KEY", environment)
+    url = url_of(bridges, Script("Hello"), "secret-1")
+
+    message = await (await stream(kind, url, api_key=given)).result()
+
+    assert message["stop_reason"] == stop_reason
+
+
 @pytest.mark.feature("tinyagent", 5)
 @pytest.mark.parametrize(
     ("base_url", "said"), [(" ", "no base_url"), ("https://x.example/v1", "set NOBODY_API_KEY")]
@@ -415,6 +443,13 @@ def test_an_event_is_a_whole_dict_for_whoever_reads_it_whole() -> None:
         ('{"a":[1,2]', {"a": [1, 2]}),
         ('{"a":"x}', {"a": "x}"}),
         ('{"a":"{"', {"a": "{"}),
+        ('{"a":12.', {}),
+        ('{"a":-', {}),
+        ('{"a":tru', {}),
+        ('{"a":nul', {}),
+        ('{"a":1}}', None),
+        ('{"a":1} x', None),
+        ('{"a":NaN}', None),
         ("[1,2]", None),
         ('"s"', None),
         ("null", None),
