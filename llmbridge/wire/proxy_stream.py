@@ -180,7 +180,7 @@ class _Encoder:
                 if self._new:
                     yield self._with_partial({"type": "done"}, event)
             case Fail(_, error):
-                error = error[:_SHORT] or "the answer broke off"
+                error = (error or "the answer broke off")[:_SHORT]
                 if self._old:
                     yield _dump(_failed(error))
                 if self._new:

@@ -97,6 +97,13 @@ def test_a_failure_is_the_message_s_end() -> None:
     )
 
 
+@pytest.mark.parametrize("wire", PROXY_STREAMS)
+def test_a_failure_without_words_is_told_all_the_same(wire: Wire) -> None:
+    body = stream([Start(), Fail("api_error")], wire)
+
+    assert b'"error_message":"the answer broke off"' in body
+
+
 def test_what_html_could_read_is_escaped_as_go_does() -> None:
     body = sent(AssistantMessage((Text("<a&b>\u2028"),), stop_reason="stop"), "wire")
 
