@@ -232,8 +232,9 @@ class Router:
                 if renamed and where.asked is GOOGLE_GEMINI:
                     # The model stands in the path alone; a translation makes its own.
                     streaming = ":stream" in request.target
-                    target = GOOGLE_GEMINI.target(renamed, streaming=streaming)
-                    return request, replace(where, target=target), renamed
+                    target = GOOGLE_GEMINI.target(renamed, streaming=streaming).partition("?")[0]
+                    _, mark, query = where.target.partition("?")
+                    return request, replace(where, target=target + mark + query), renamed
                 if renamed and renamed != model:
                     body = loads_strict(request.body)
                     named = body.get("model")

@@ -32,6 +32,7 @@ from llmbridge.errors import BridgeError, RequestError, UpstreamError
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, no_farewell, once
 from llmbridge.exchange.codec import read_deltas
 from llmbridge.exchange.failure import error_with
+from llmbridge.exchange.json_array import as_array, wants_array
 from llmbridge.exchange.proxied import PROXIES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump, error_fields
@@ -66,7 +67,7 @@ async def translate(call: Call, forward: Handler) -> Reply:
             raise
         return _failed(call, ask, error, None)
     if call.streaming and 200 <= reply.status < 300 and reply.status not in _EMPTY:
-        return _streamed(call.dialect, call.client_dialect, ask, reply)
+        return _streamed(call, call.client_dialect, ask, reply)
     if told_in_stream:
         message = fold([delta async for delta in read_deltas(call.dialect, reply)])
         said = f"{call.provider.name}: HTTP {reply.status}: {message.error}"
@@ -148,21 +149,25 @@ def _carried(message: Message, spoken: Dialect, *, proxied: bool) -> Message:
     return message
 
 
-def _streamed(spoken: Dialect, client: Dialect, ask: Ask, reply: Reply) -> Reply:
-    async def encoded(source: Reply) -> AsyncIterator[bytes]:
+def _streamed(call: Call, client: Dialect, ask: Ask, reply: Reply) -> Reply:
+    array = wants_array(client, call.request.target)
+
+    async def encoded(source: Reply) -> AsyncGenerator[bytes]:
         snapshot, encoder = Snapshot(), client.encoder(ask)
-        async with aclosing(_plain(read_deltas(spoken, source))) as deltas:
+        async with aclosing(_plain(read_deltas(call.dialect, source))) as deltas:
             async for delta in deltas:
                 events = encoder.feed(snapshot.apply(delta))
                 if piece := b"".join(encode_sse(sse) for sse in events):
                     yield piece
 
-    answer = reply.through(encoded, prompt=True)
+    def spelled(source: Reply) -> AsyncIterator[bytes]:
+        return as_array(encoded(source)) if array else encoded(source)
+
+    answer = reply.through(spelled, prompt=True)
     # Some clients take 200 alone for a stream.
     answer.status = 200
-    answer.headers = Headers(
-        (*_STREAM, *reply.headers.without(*_OF_THE_BODY, *dict(_STREAM)).pairs)
-    )
+    kind = (("content-type", "application/json"), *_STREAM[1:]) if array else _STREAM
+    answer.headers = Headers((*kind, *reply.headers.without(*_OF_THE_BODY, *dict(_STREAM)).pairs))
     # What breaks off is an event of the client's dialect already.
     answer.farewell = no_farewell
     return answer

@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
@@ -23,6 +23,7 @@ from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import RequestError, ScriptExhausted
 from llmbridge.exchange.call import Call, Headers, Reply, once
 from llmbridge.exchange.failure import Failure
+from llmbridge.exchange.json_array import as_array, wants_array
 from llmbridge.upstreams.deadlines import Deadlines, Tokens
 from llmbridge.upstreams.embeddings import embed
 from llmbridge.upstreams.lines import Cue, Line, Said, When, cue_of, reply
@@ -119,8 +120,11 @@ class Script:
         message = _dress(reply(said) if isinstance(said, str) else said, ask, turn)
         names = {_id_field(call.dialect): f"req_{turn}"}
         if call.streaming:
-            headers = Headers({"content-type": "text/event-stream", **names})
-            return Reply(200, headers, _stream(call.dialect, ask, message, deadlines))
+            array = wants_array(call.dialect, call.target)
+            kind = "application/json" if array else "text/event-stream"
+            events = _stream(call.dialect, ask, message, deadlines)
+            headers = Headers({"content-type": kind, **names})
+            return Reply(200, headers, as_array(events) if array else events)
         await deadlines.tokens(sum(isinstance(each, BlockDelta) for each in _deltas(message)))
         return _whole(call.dialect.encode_reply(message), names)
 
@@ -219,7 +223,7 @@ def _usage(ask: Ask, message: AssistantMessage) -> Usage:
 
 async def _stream(
     dialect: Dialect, ask: Ask, message: AssistantMessage, deadlines: Deadlines
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     snapshot, encoder = Snapshot(), dialect.encoder(ask)
     for delta in _deltas(message):
         if isinstance(delta, BlockDelta):
