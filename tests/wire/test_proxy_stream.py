@@ -289,7 +289,7 @@ def test_content_that_is_no_array_is_refused() -> None:
 
 
 def test_unknown_roles_and_blocks_are_passed_over() -> None:
-    turns = [
+    turns: list[Any] = [
         {"role": "system", "content": []},
         {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "hi"}]},
     ]
