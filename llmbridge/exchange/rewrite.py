@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import BridgeError
+from llmbridge.errors import BridgeError, RequestError
 from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.proxied import PROXIES, model_id
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.error_bodies import dump
+from llmbridge.wire.google_gemini import GOOGLE_GEMINI
 from llmbridge.wire.loose_json import is_list, is_object
 from llmbridge.wire.openai_responses import OPENAI_RESPONSES
 
@@ -43,21 +45,21 @@ def append_text(text: str) -> Change:
     """Append to what the last message says."""
 
     def append(body: Body, call: Call) -> None:
-        key = "input" if call.dialect is OPENAI_RESPONSES else "messages"
-        turns = body.get(key)
+        holder, key, parts = _place(body, call)
+        turns = holder.get(key)
         if isinstance(turns, str):
-            body[key] = turns + text
+            holder[key] = turns + text
         elif is_list(turns):
             last = turns[-1] if turns else None
-            content = last.get("content") if is_object(last) else None
+            content = last.get(parts) if is_object(last) else None
             if is_object(last) and isinstance(content, str):
-                last["content"] = content + text
+                last[parts] = content + text
             elif is_list(content):
-                kind = "input_text" if call.dialect is OPENAI_RESPONSES else "text"
-                content.append({"type": kind, "text": text})
+                content.append(_part(text, call))
             else:
                 # The last item is no message, such as the output of a tool.
-                turns.append({"role": "user", "content": text})
+                said = text if parts == "content" and holder is body else [_part(text, call)]
+                turns.append({"role": "user", parts: said})
 
     return append
 
@@ -72,6 +74,15 @@ def add_system(text: str) -> Change:
             body["system"] = _joined(body.get("system"), text)
         elif call.dialect is OPENAI_RESPONSES:
             body["instructions"] = _joined(body.get("instructions"), text)
+        elif call.dialect is GOOGLE_GEMINI:
+            key = "system_instruction" if "system_instruction" in body else "systemInstruction"
+            said = body.get(key)
+            parts = said.get("parts") if is_object(said) else None
+            body[key] = {"parts": [*(parts if is_list(parts) else ()), _part(text, call)]}
+        elif call.dialect.name in PROXIES:
+            context, _, _ = _place(body, call)
+            key = "systemPrompt" if "systemPrompt" in context else "system_prompt"
+            context[key] = _joined(context.get(key), text)
         elif is_list(turns := body.get("messages")):
             system = ("system", "developer")
             said = [t for t in turns if is_object(t) and t.get("role") in system]
@@ -100,13 +111,42 @@ def drop_fields(*names: str) -> Change:
 
 
 def swap_models(models: Mapping[str, str]) -> Change:
-    """Ask another model of the same provider instead, by name."""
+    """Ask another model of the same provider instead, by name; not where the path names it, as Gemini's does.
+
+    Raises:
+        RequestError: the call names one of these models in its path.
+    """
 
     def swap(body: Body, call: Call) -> None:
-        if body.get("model") in models:
-            body["model"] = models[body["model"]]
+        model = body.get("model")
+        if is_object(model) and model.get("id") in models:
+            model["id"] = models[model["id"]]
+        elif isinstance(model, str) and model in models:
+            body["model"] = models[model]
+        elif call.dialect is GOOGLE_GEMINI and call.model in models:
+            raise RequestError(
+                f"the path names the model {call.model!r}, which swap_models cannot change: use routes"
+            )
 
     return swap
+
+
+def _place(body: Body, call: Call) -> tuple[Body, str, str]:
+    """Where the messages stand: in what, under which key, and the key of what each says."""
+    if call.dialect is OPENAI_RESPONSES:
+        return body, "input", "content"
+    if call.dialect is GOOGLE_GEMINI:
+        return body, "contents", "parts"
+    context = body.get("context")
+    if call.dialect.name in PROXIES and is_object(context):
+        return context, "messages", "content"
+    return body, "messages", "content"
+
+
+def _part(text: str, call: Call) -> Body:
+    if call.dialect is GOOGLE_GEMINI:
+        return {"text": text}
+    return {"type": "input_text" if call.dialect is OPENAI_RESPONSES else "text", "text": text}
 
 
 def _joined(before: Any, text: str) -> str:
@@ -123,6 +163,8 @@ def _rewritten(call: Call, changes: tuple[Change, ...]) -> Call:
     for change in changes:
         try:
             other = change(body, call)
+        except BridgeError:
+            raise
         except Exception as error:
             # The border: a user's function.
             _logger.exception("%r failed on %r", change, call)
@@ -136,11 +178,11 @@ def _rewritten(call: Call, changes: tuple[Change, ...]) -> Call:
         return call
     headers = call.request.headers.without("content-length")
     request = replace(call.request, headers=headers, body=dump(body))
-    model = body.get("model")
-    streaming = body.get("stream") is True
+    # Gemini's path says which model is asked, and how.
+    in_path = call.dialect is GOOGLE_GEMINI
     return replace(
         call,
         request=request,
-        model=model if isinstance(model, str) else "",
-        streaming=streaming,
+        model=call.model if in_path else model_id(body.get("model")),
+        streaming=call.streaming if in_path else call.dialect.streaming(body),
     )

@@ -18,6 +18,7 @@ from llmbridge.exchange.rewrite import (
     set_fields,
     swap_models,
 )
+from llmbridge.providers import Provider
 from llmbridge.upstreams.lines import repeat
 from llmbridge.upstreams.script import Script
 
@@ -25,12 +26,15 @@ PATHS = {
     "anthropic.messages": "/v1/messages",
     "openai.chat": "/v1/chat/completions",
     "openai.responses": "/v1/responses",
+    "google.gemini": "/google/v1beta/models/gemini-x:streamGenerateContent?alt=sse",
+    "proxy.stream": "/stream/far",
 }
+FAR = Provider("far", "http://127.0.0.1:1", ("proxy.stream",))
 
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    with Bridge(Script(repeat("Hi")), environ={}) as bridge:
+    with Bridge(Script(repeat("Hi")), environ={}, providers=[FAR]) as bridge:
         yield bridge
 
 
@@ -65,6 +69,29 @@ APPENDED: dict[str, tuple[str, Any, Any]] = {
         "openai.chat",
         {"model": "m", "messages": []},
         {"model": "m", "messages": [{"role": "user", "content": "!"}]},
+    ),
+    "gemini": (
+        "google.gemini",
+        {"contents": [{"role": "user", "parts": [{"text": "a"}]}]},
+        {"contents": [{"role": "user", "parts": [{"text": "a"}, {"text": "!"}]}]},
+    ),
+    "a proxy": (
+        "proxy.stream",
+        {
+            "model": "m",
+            "context": {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]},
+        },
+        {
+            "model": "m",
+            "context": {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "!"}],
+                    }
+                ]
+            },
+        },
     ),
     "responses, string": (
         "openai.responses",
@@ -136,6 +163,21 @@ PROMPTED: dict[str, tuple[str, Any, Any]] = {
         },
     ),
     "responses": ("openai.responses", {"input": "a"}, {"input": "a", "instructions": "Be brief."}),
+    "gemini, none": (
+        "google.gemini",
+        {"contents": []},
+        {"contents": [], "systemInstruction": {"parts": [{"text": "Be brief."}]}},
+    ),
+    "gemini, some": (
+        "google.gemini",
+        {"system_instruction": {"parts": [{"text": "a"}]}},
+        {"system_instruction": {"parts": [{"text": "a"}, {"text": "Be brief."}]}},
+    ),
+    "a proxy": (
+        "proxy.stream",
+        {"context": {"system_prompt": "a", "messages": []}},
+        {"context": {"system_prompt": "a\n\nBe brief.", "messages": []}},
+    ),
 }
 
 
@@ -155,6 +197,26 @@ def test_fields_are_set_and_dropped_and_models_swapped_in_order(bridge: Bridge) 
 
     assert got == {"model": "n", "messages": [], "temperature": 0}
     assert bridge.records[-1].model == "n"
+
+
+def test_a_change_leaves_alone_what_the_path_says(bridge: Bridge) -> None:
+    bridge.rewrite(set_fields(labels={}))
+
+    answer = post(bridge, b'{"contents":[]}', "google.gemini")
+
+    assert (bridge.records[0].model, answer.headers["content-type"]) == (
+        "gemini-x",
+        "text/event-stream",
+    )
+
+
+def test_a_model_in_the_path_is_not_swapped_in_silence(bridge: Bridge) -> None:
+    bridge.rewrite(swap_models({"gemini-x": "gemini-y"}))
+
+    answer = post(bridge, b'{"contents":[]}', "google.gemini")
+
+    assert answer.status_code == 400
+    assert "the path names the model 'gemini-x'" in answer.json()["error"]["message"]
 
 
 def test_a_function_of_the_users_may_give_another_body(bridge: Bridge) -> None:
