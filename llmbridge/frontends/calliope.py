@@ -5,6 +5,7 @@ a provider's own address, `apiKeyLocation` a name that this provider's key has h
 """
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ OPERATIONS = (
     "fim/completions",
     "models",
 )
+_logger = logging.getLogger("llmbridge.calliope")
+
 _NO_TOKEN = "Unauthorized: Missing or invalid Bearer token in Authorization header."
 _ELSEWHERE = {"gemini": "google"}
 
@@ -138,6 +141,10 @@ class CalliopeProxied:
             return _answer(refused.status, refused.body)
         except BridgeError as error:
             return _answer(error.status, {"error": error.message})
+        except Exception:
+            # The border: whatever a search or crawler of the user's raises, the client gets the original's answer.
+            _logger.exception("%s %s failed", request.method, request.path)
+            return _answer(500, {"error": "Something went very wrong!", "statusCode": 500})
 
     async def _web(self, request: Request) -> list[dict[str, Any]]:
         _check_headers(request)
@@ -351,4 +358,7 @@ async def _rescored(reply: Reply, body: dict[str, Any]) -> Reply:
     with suppress(ValueError):
         value = loads_strict(whole)
     count = len(documents) if is_list(documents) else 0
-    return _answer(200, reranked(value if is_object(value) else {}, count))
+    if not is_object(value) or not is_list(value.get("results", value.get("data"))):
+        told = "the provider's answer holds no list of results"
+        return _answer(500, {"error": "Error proxying request", "details": told})
+    return _answer(200, reranked(value, count))

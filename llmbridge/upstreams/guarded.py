@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 import httpx2
 
-from llmbridge.errors import Forbidden, UpstreamError, UpstreamLimit
+from llmbridge.errors import Forbidden, UpstreamError, UpstreamLimit, UpstreamTimeout
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, as text."""
@@ -34,6 +34,14 @@ class Page:
     content_type: str
     text: str
     size: int
+
+
+class Elsewhere(UpstreamError):
+    """A redirect to where its asker does not go: `url`."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"the page has moved to {url[:200]!r}")
+        self.url = url
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -108,30 +116,46 @@ class Guard:
             raise Forbidden(f"only ports 80 and 443 are crawled, not {port}")
         try:
             addresses = await self._resolve(host, port)
-        except OSError as error:
-            raise UpstreamError(f"{host!r} is not known: {error}") from None
+        except (OSError, UnicodeError) as error:
+            raise UpstreamError(f"{host[:200]!r} is not known: {error}") from None
         if not addresses or not all(is_public(address) for address in addresses):
             raise Forbidden(f"{host!r} is not on the open internet, so it is not crawled")
         return host, addresses[0]
 
-    async def get(self, url: str) -> Page:
-        """The page, redirects followed.
+    async def get(self, url: str, *, follow: Callable[[str], bool] = lambda url: True) -> Page:
+        """The page, redirects followed where `follow` agrees; all of it within the guard's time.
 
         Raises:
             Forbidden: it, or where it leads, is not on the open web.
-            UpstreamError: it cannot be reached, or is no text.
+            Elsewhere: it leads where `follow` does not.
+            UpstreamError: it cannot be reached in time, or is no text.
         """
+        try:
+            with anyio.fail_after(self._timeout_s):
+                return await self._get(url, follow)
+        except TimeoutError:
+            raise UpstreamTimeout(f"the page took longer than {self._timeout_s:g} s") from None
+
+    async def _get(self, url: str, follow: Callable[[str], bool]) -> Page:
         for _ in range(REDIRECTS + 1):
             async with self._opened(url) as answer:
                 if answer.status_code not in (301, 302, 303, 307, 308):
                     return await self._read(url, answer)
-                url = urljoin(url, answer.headers.get("location", ""))
+                try:
+                    url = urljoin(url, answer.headers.get("location", ""))
+                except ValueError:
+                    raise UpstreamError("the page has moved to what is no URL") from None
+            if not follow(url):
+                raise Elsewhere(url)
         raise UpstreamError(f"more than {REDIRECTS} redirects")
 
     @asynccontextmanager
     async def _opened(self, url: str) -> AsyncGenerator[httpx2.Response]:
         host, address = await self.pinned(url)
-        target = httpx2.URL(url)
+        try:
+            target = httpx2.URL(url)
+        except (httpx2.InvalidURL, UnicodeError):
+            raise Forbidden(f"this is no URL: {url[:200]!r}") from None
         headers = {"accept": "text/html, text/plain;q=0.9", "accept-encoding": "identity"}
         headers["host"] = target.netloc.decode()
         request = httpx2.Request(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from time import monotonic
 from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit
 
@@ -16,8 +15,23 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from llmbridge.errors import BridgeError, ConfigurationError, Forbidden, UpstreamError
-from llmbridge.upstreams.guarded import Guard, Page, Resolve, origin_of, resolve
+from llmbridge.errors import (
+    BridgeError,
+    ConfigurationError,
+    Forbidden,
+    UpstreamError,
+    UpstreamLimit,
+)
+from llmbridge.upstreams.guarded import (
+    PAGE_BYTES,
+    REDIRECTS,
+    Elsewhere,
+    Guard,
+    Page,
+    Resolve,
+    origin_of,
+    resolve,
+)
 from llmbridge.wire.loose_json import is_object, objects, text
 
 MOST_RESULTS = 20
@@ -44,7 +58,7 @@ def _results(rows: Sequence[tuple[str, str, str, str]], count: int) -> list[Sear
     cut = [
         SearchResult(title[:500], url, words[:_RESULT_CHARS], (whole or words)[:_RESULT_CHARS])
         for title, url, words, whole in rows
-        if urlsplit(url).scheme in ("http", "https")
+        if origin_of(url).startswith(("http://", "https://"))
     ]
     return cut[:count]
 
@@ -72,6 +86,8 @@ class DuckDuckGo:
                 lambda: self._search.text(query, max_results=count)
             )
         except Exception as error:
+            if str(error) == "No results found.":
+                return []
             raise UpstreamError(f"the search failed: {error}") from error
         rows = [
             (text(row.get("title")), text(row.get("href")), text(row.get("body")), "")
@@ -178,35 +194,46 @@ class Crawler:
         *,
         resolver: Resolve = resolve,
         timeout_s: float = 60.0,
-        clock: Callable[[], float] = monotonic,
+        page_s: float = 20.0,
     ) -> None:
-        missing = [name for name in ("bs4", "markdownify", "protego") if find_spec(name) is None]
+        missing = [
+            name for name in ("bs4", "lxml", "markdownify", "protego") if find_spec(name) is None
+        ]
         if missing:
             raise ConfigurationError(
                 f"crawling needs {', '.join(missing)}: pip install llmbridge[web]"
             )
-        self._guard = Guard(allow_origins, resolver=resolver)
+        self._guard = Guard(allow_origins, resolver=resolver, timeout_s=page_s)
         self._timeout_s = timeout_s
-        self._clock = clock
 
     async def __call__(self, start_url: str, depth: int, limit: int) -> list[Crawled]:
-        """The start page and what it links to, at most `depth` steps away and `limit` pages.
+        """The start page and what it links to, at most `depth` steps away and `limit` pages; what was had in time.
+
+        A start that moved to another origin, as `http` does to `https`, is begun anew there.
 
         Raises:
             Forbidden: the start is not on the open web, or robots may not come.
         """
-        start_url = urldefrag(start_url).url
-        await self._guard.pinned(start_url)
-        allowed = await self._robots(start_url)
-        if not allowed(start_url):
-            raise Forbidden(f"robots.txt of {origin_of(start_url)} asks not to be crawled there")
-        walk = _Walk(start_url, min(depth, MOST_DEPTH), min(limit, MOST_PAGES))
-        until = self._clock() + self._timeout_s
-        while (batch := walk.next_batch()) and self._clock() < until:
+        walk = _Walk(urldefrag(start_url).url, min(depth, MOST_DEPTH), min(limit, MOST_PAGES))
+        with anyio.move_on_after(self._timeout_s):
+            for _ in range(REDIRECTS + 1):
+                await self._walked(walk)
+                if walk.moved_to is None:
+                    break
+                walk = walk.anew(walk.moved_to)
+            else:
+                raise UpstreamError(f"{start_url[:200]!r} moves more than {REDIRECTS} times")
+        return walk.crawled
+
+    async def _walked(self, walk: "_Walk") -> None:
+        await self._guard.pinned(walk.start_url)
+        allowed = await self._robots(walk.start_url)
+        if not allowed(walk.start_url):
+            raise Forbidden(f"robots.txt of {walk.origin} asks not to be crawled there")
+        while batch := walk.next_batch():
             async with anyio.create_task_group() as group:
                 for place in batch:
                     group.start_soon(self._visit, walk, place, allowed)
-        return walk.crawled
 
     async def _robots(self, start_url: str) -> Callable[[str], bool]:
         from protego import Protego  # noqa: PLC0415  # only in the extra
@@ -215,23 +242,39 @@ class Crawler:
             page = await self._guard.get(urljoin(start_url, "/robots.txt"))
         except BridgeError:
             return lambda url: True
+        if page.status >= 500:
+            # RFC 9309, 2.3.1.4: rules that are there but cannot be had forbid everything.
+            return lambda url: False
         rules = Protego.parse(page.text if page.status < 400 else "")
         return lambda url: bool(rules.can_fetch(url, AGENT))
 
     async def _visit(self, walk: "_Walk", place: "_Place", allowed: Callable[[str], bool]) -> None:
-        if place.depth and not allowed(place.url):
+        if not allowed(place.url):
             return
         try:
-            page = await self._guard.get(place.url)
-            if origin_of(page.url) != walk.origin:
-                return
+            page = await self._guard.get(
+                place.url, follow=lambda url: origin_of(url) == walk.origin and allowed(url)
+            )
             if page.status >= 400:
                 raise UpstreamError(f"the site answered {page.status}")
-            words, links = _read_html(page)
+            words, links = await anyio.to_thread.run_sync(_read_html, page, abandon_on_cancel=True)
+        except Elsewhere as moved:
+            if place.depth == 0:
+                await self._move(walk, place, moved.url)
+        except BridgeError as error:
+            size = PAGE_BYTES if isinstance(error, UpstreamLimit) else 0
+            walk.add(place, f"Failed to crawl: {error.message}", size, ())
+        else:
+            walk.add(place, words, page.size, links)
+
+    async def _move(self, walk: "_Walk", place: "_Place", url: str) -> None:
+        """Begin anew at `url`, when that may be reached."""
+        try:
+            await self._guard.pinned(url)
         except BridgeError as error:
             walk.add(place, f"Failed to crawl: {error.message}", 0, ())
-            return
-        walk.add(place, words, page.size, links)
+        else:
+            walk.moved_to = urldefrag(url).url
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +287,17 @@ class _Walk:
     """What was seen of a site, and what comes next."""
 
     def __init__(self, start_url: str, depth: int, limit: int) -> None:
-        self.origin = origin_of(start_url)
+        self.start_url, self.origin = start_url, origin_of(start_url)
+        self.moved_to: str | None = None
         self._crawled: dict[int, Crawled] = {}
         self._order: dict[_Place, int] = {}
         self._depth, self._limit, self._bytes = depth, limit, 0
         self._seen = {start_url}
         self._waiting = deque([_Place(start_url, 0)])
+
+    def anew(self, start_url: str) -> "_Walk":
+        """The same walk from another start."""
+        return _Walk(start_url, self._depth, self._limit)
 
     @property
     def crawled(self) -> list[Crawled]:
@@ -285,12 +333,21 @@ def _read_html(page: Page) -> tuple[str, list[str]]:
     from bs4 import BeautifulSoup  # noqa: PLC0415  # only in the extra
     from markdownify import MarkdownConverter  # noqa: PLC0415
 
-    soup = BeautifulSoup(page.text, "html.parser")
+    # Python's own parser takes hours for a page of half-open tags.
+    soup = BeautifulSoup(page.text, "lxml")
     for hidden in soup(["script", "style", "noscript", "template", "iframe"]):
         hidden.decompose()
-    links = [
-        urldefrag(urljoin(page.url, str(anchor["href"]))).url
-        for anchor in soup.find_all("a", href=True)
-    ]
-    words = MarkdownConverter(heading_style="atx").convert_soup(soup.body or soup)
-    return words.strip(), links
+    hrefs = [str(anchor["href"]) for anchor in soup.find_all("a", href=True)]
+    try:
+        words = MarkdownConverter(heading_style="atx").convert_soup(soup.body or soup)
+    except RecursionError:
+        words = "Failed to convert HTML to Markdown: the page is nested too deeply"
+    return words.strip(), [link for href in hrefs if (link := _link(page.url, href))]
+
+
+def _link(page_url: str, href: str) -> str:
+    """Where a link leads, without its fragment; empty where that is no URL."""
+    try:
+        return urldefrag(urljoin(page_url, href)).url
+    except ValueError:
+        return ""

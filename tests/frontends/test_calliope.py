@@ -16,7 +16,7 @@ from llmbridge.frontends.calliope import Calliope
 from llmbridge.upstreams.lines import fail
 from llmbridge.upstreams.live import Live
 from llmbridge.upstreams.script import Script
-from llmbridge.upstreams.web import Crawled, Recorded, SearchResult
+from llmbridge.upstreams.web import Crawled, Crawler, Recorded, SearchResult
 
 HEADERS = {
     "key": "k",
@@ -167,6 +167,34 @@ def test_a_failed_search_says_why(serve: Any, said: str, status: int, error: str
     answer = serve(options=Calliope(fails)).post("/web", {"query": "x"}, HEADERS)
 
     assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+def test_what_a_search_of_ones_own_raises_is_answered(serve: Any) -> None:
+    async def broken(query: str, count: int) -> list[SearchResult]:
+        raise RuntimeError("sk-FAKE0004")
+
+    answer = serve(options=Calliope(broken)).post("/web", {"query": "what"}, HEADERS)
+
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"error": "Something went very wrong!", "statusCode": 500},
+    )
+
+
+@pytest.mark.feature("calliope", 21)
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0.0.0.0", "me@127.1"],
+)
+@pytest.mark.parametrize("port", ["", ":{port}"], ids=["80", "canary"])
+def test_a_crawl_never_reaches_this_machine(
+    serve: Any, httpserver: HTTPServer, host: str, port: str
+) -> None:
+    url = f"http://{host}{port.format(port=httpserver.port)}/"
+
+    answer = serve(options=Calliope(crawl=Crawler())).post("/crawl", {"startUrl": url}, HEADERS)
+
+    assert (answer.status_code, httpserver.log) == (403, [])
 
 
 @pytest.mark.feature("calliope", 4, 7, 11, 12, 20)

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from threading import Event
 from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
-from llmbridge.errors import Forbidden, UpstreamError
+from llmbridge.errors import Forbidden, UpstreamError, UpstreamTimeout
 from llmbridge.upstreams.guarded import Guard, is_public, origin_of
 from llmbridge.upstreams.web import Brave, Crawled, Crawler, Recorded, SearchResult, Tavily
 from tests.shared import SHARED, needs_shared
@@ -110,6 +112,130 @@ async def test_redirects_end(httpserver: HTTPServer) -> None:
 
     with pytest.raises(UpstreamError, match="more than 5 redirects"):
         await Guard([httpserver.url_for("/")]).get(httpserver.url_for("/"))
+
+
+@pytest.mark.feature("calliope", 21)
+async def test_a_page_that_leads_to_another_origin_is_not_followed_there(
+    httpserver: HTTPServer,
+) -> None:
+    with HTTPServer(port=0) as other:
+        site = site_of(httpserver, {"/": '<a href="/a">A</a>'})
+        moved = {"location": other.url_for("/inner")}
+        site.expect_request("/a").respond_with_data("", status=302, headers=moved)
+
+        pages = await Crawler([site.url_for("/"), other.url_for("/")])(site.url_for("/"), 2, 50)
+
+        assert ([page.path for page in pages], other.log) == (["/"], [])
+
+
+async def test_a_start_that_has_moved_is_begun_anew_by_the_other_site_s_robots(
+    httpserver: HTTPServer,
+) -> None:
+    with HTTPServer(port=0) as other:
+        moved = {"location": other.url_for("/docs")}
+        site_of(httpserver, {})
+        httpserver.expect_request("/").respond_with_data("", status=301, headers=moved)
+        pages = {"/docs": '<a href="/x">X</a> <a href="/y">Y</a>', "/y": "Y"}
+        site_of(other, pages, "User-agent: *\nDisallow: /x\n")
+
+        crawl = Crawler([httpserver.url_for("/"), other.url_for("/")])
+        seen = await crawl(httpserver.url_for("/"), 2, 50)
+
+        assert [page.url for page in seen] == [other.url_for("/docs"), other.url_for("/y")]
+        assert asked(other) == ["/docs", "/y"]
+
+
+async def test_two_sites_that_move_to_each_other_end(httpserver: HTTPServer) -> None:
+    with HTTPServer(port=0) as other:
+        for site, to in ((httpserver, other), (other, httpserver)):
+            moved = {"location": to.url_for("/")}
+            site_of(site, {}).expect_request("/").respond_with_data("", status=301, headers=moved)
+        crawl = Crawler([httpserver.url_for("/"), other.url_for("/")])
+
+        with pytest.raises(UpstreamError, match="moves more than 5 times"):
+            await crawl(httpserver.url_for("/"), 2, 50)
+
+
+async def test_a_redirect_does_not_lead_round_robots(httpserver: HTTPServer) -> None:
+    site = site_of(httpserver, {"/": '<a href="/a">A</a>'}, "User-agent: *\nDisallow: /private/\n")
+    moved = {"location": "/private/x"}
+    site.expect_request("/a").respond_with_data("", status=302, headers=moved)
+
+    pages = await crawler(site)(site.url_for("/"), 2, 50)
+
+    assert ([page.path for page in pages], asked(site)) == (["/"], ["/", "/a"])
+
+
+async def test_robots_that_cannot_be_had_forbid_everything(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/robots.txt").respond_with_data("", status=503)
+
+    with pytest.raises(Forbidden, match=r"robots\.txt"):
+        await crawler(httpserver)(httpserver.url_for("/"), 2, 50)
+
+
+async def test_links_that_are_no_urls_stop_nothing(httpserver: HTTPServer) -> None:
+    bad = ["http://[x", "/a\x01b", "javascript:alert(1)", "http://x:99999/", "//", "/%zz"]
+    links = "".join(f'<a href="{link}">x</a>' for link in [*bad, "/good"])
+    site = site_of(httpserver, {"/": links, "/good": "Good"})
+
+    pages = await crawler(site)(site.url_for("/"), 1, 50)
+
+    assert Crawled(site.url_for("/good"), "/good", "Good") in pages
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("<div>" * 20_000, "Failed to convert HTML to Markdown"),
+        ("<a " * 100_000, ""),
+        ("<!-" * 100_000, ""),
+    ],
+    ids=["nested", "open tags", "open comments"],
+)
+async def test_a_hostile_page_is_dealt_with_at_once(
+    httpserver: HTTPServer, body: str, said: str
+) -> None:
+    site = site_of(httpserver, {"/": body})
+
+    pages = await crawler(site)(site.url_for("/"), 0, 1)
+
+    assert [page.content[: len(said)] for page in pages] == [said]
+
+
+async def test_a_crawl_that_is_out_of_time_gives_what_it_has(httpserver: HTTPServer) -> None:
+    site, let_go = site_of(httpserver, {"/": '<a href="/slow">S</a>'}), Event()
+
+    def slow(request: Request) -> Response:
+        let_go.wait(20)
+        return Response("late", content_type="text/html")
+
+    site.expect_request("/slow").respond_with_handler(slow)
+    try:
+        pages = await crawler(site, timeout_s=0.5)(site.url_for("/"), 2, 50)
+    finally:
+        let_go.set()
+
+    assert [page.path for page in pages] == ["/"]
+
+
+async def test_a_page_that_takes_too_long_is_named(httpserver: HTTPServer) -> None:
+    let_go = Event()
+
+    def slow(request: Request) -> Response:
+        let_go.wait(20)
+        return Response("late", content_type="text/html")
+
+    httpserver.expect_request("/").respond_with_handler(slow)
+    try:
+        with pytest.raises(UpstreamTimeout, match=r"longer than 0\.2 s"):
+            await Guard([httpserver.url_for("/")], timeout_s=0.2).get(httpserver.url_for("/"))
+    finally:
+        let_go.set()
+
+
+async def test_a_host_that_cannot_be_is_refused() -> None:
+    with pytest.raises(UpstreamError, match="is not known"):
+        await Guard().get("http://\ud800/")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +347,7 @@ async def test_tavily_is_asked_with_its_key(httpserver: HTTPServer) -> None:
     rows = [
         {"title": "T", "url": "https://x", "content": "words", "raw_content": "all of it"},
         {"title": "Bad", "url": "javascript:alert(1)", "content": "no"},
+        {"title": "Worse", "url": "http://[x", "content": "no"},
     ]
     httpserver.expect_request("/search").respond_with_json({"results": rows})
 
