@@ -1,6 +1,6 @@
 """A request body as it is compared: one spelling, without defaults and without what varies between runs.
 
-Source: the API references of Anthropic and OpenAI, which name the defaults.
+Source: the API references of Anthropic, OpenAI and Google, which name the defaults.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.wire.loose_json import is_list, is_object, objects
+from llmbridge.wire.loose_json import in_camel, is_list, is_object, objects
 
 _LARGEST_EXACT = 2.0**53
 _MISSING = object()
@@ -123,6 +123,27 @@ def _mend_messages(body: dict[str, Any]) -> None:
                 names.give(block, "id")
 
 
+def _mend_gemini(body: dict[str, Any]) -> None:
+    names = _Names()
+    # Google reads both spellings of its keys, and its SDK has written both.
+    _respell(body)
+    for holder in (body.get("generationConfig"), *objects(body.get("tools"))):
+        _respell(holder)
+    for content in objects(body.get("contents")):
+        for part in objects(content.get("parts")):
+            _respell(part)
+            for kind in ("functionCall", "functionResponse"):
+                if is_object(part.get(kind)):
+                    names.give(part[kind], "id")
+
+
+def _respell(holder: object) -> None:
+    if is_object(holder):
+        respelled = in_camel(holder)
+        holder.clear()
+        holder.update(respelled)
+
+
 def _blocks(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The content blocks, and those inside tool results."""
     content = message.get("content")
@@ -185,6 +206,11 @@ RULES: Mapping[str, BodyRules] = MappingProxyType(
                 "truncation": "disabled",
             },
             _mend_responses,
+        ),
+        "google.gemini": BodyRules(
+            frozenset({"labels"}),
+            {"toolConfig": {"functionCallingConfig": {"mode": "AUTO"}}},
+            _mend_gemini,
         ),
         "openai.completions": BodyRules(
             frozenset({"stream_options", "user"}), {"echo": False, "n": 1, "stream": False}

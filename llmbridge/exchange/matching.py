@@ -126,11 +126,14 @@ def _address(target: str) -> str:
 
 def _last_user(body: dict[str, Any]) -> str | None:
     """What the user said last, in any of the dialects."""
-    asked = body.get("input", body.get("messages"))
+    asked = body.get("input", body.get("messages", body.get("contents")))
     if isinstance(asked, str):
         return asked
     for message in reversed(objects(asked)):
-        if message.get("role") == "user" and (said := _text_of(message.get("content"))):
+        content, parts = message.get("content"), message.get("parts")
+        # Google takes contents that name no role for the user's.
+        role = message.get("role", "user" if parts else None)
+        if role == "user" and (said := _text_of(content or parts)):
             return said
     return None
 

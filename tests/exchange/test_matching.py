@@ -19,7 +19,9 @@ from llmbridge.exchange.routing import Router
 CHAT = "https://api.openai.com/v1/chat/completions"
 RESPONSES = "https://api.openai.com/v1/responses"
 MESSAGES = "https://api.anthropic.com/v1/messages"
+GEMINI = "https://generativelanguage.googleapis.com/v1beta/models/m-1:generateContent"
 URLS = {
+    "google.gemini": GEMINI,
     "openai.chat": CHAT,
     "openai.responses": RESPONSES,
     "anthropic.messages": MESSAGES,
@@ -85,7 +87,29 @@ MESSAGES_BODY: dict[str, Any] = {
         },
     ],
 }
+GEMINI_BODY: dict[str, Any] = {
+    "systemInstruction": {"parts": [{"text": "Be brief."}]},
+    "generationConfig": {"maxOutputTokens": 99},
+    "tools": [{"functionDeclarations": [{"name": "clock"}]}],
+    "contents": [
+        {"role": "user", "parts": [{"text": "What time is it?"}]},
+        {"role": "model", "parts": [{"functionCall": {"id": "call_a", "name": "clock"}}]},
+        {
+            "role": "user",
+            "parts": [
+                {
+                    "functionResponse": {
+                        "id": "call_a",
+                        "name": "clock",
+                        "response": {"result": "noon"},
+                    }
+                }
+            ],
+        },
+    ],
+}
 BODIES = {
+    "google.gemini": GEMINI_BODY,
     "openai.chat": CHAT_BODY,
     "openai.responses": RESPONSES_BODY,
     "anthropic.messages": MESSAGES_BODY,
@@ -352,6 +376,24 @@ def test_last_user_compares_what_the_user_said_last(dialect: str) -> None:
     other = json.loads(json.dumps(BODIES[dialect]).replace("Be brief.", "Be long."))
 
     assert key(URLS[dialect], other, matcher) == key(URLS[dialect], BODIES[dialect], matcher)
+
+
+def test_google_is_read_in_both_spellings() -> None:
+    snake = json.dumps(GEMINI_BODY)
+    for name in ("systemInstruction", "maxOutputTokens", "functionCall", "functionResponse"):
+        snake = snake.replace(name, "".join(f"_{c.lower()}" if c.isupper() else c for c in name))
+
+    assert key(GEMINI, snake.encode()) == key(GEMINI, GEMINI_BODY)
+
+
+def test_last_user_reads_contents_without_a_role() -> None:
+    matcher = Matcher("last_user")
+    one = {"contents": [{"parts": [{"text": "hi"}]}]}
+    other = {"contents": [{"parts": [{"text": "hi"}]}], "safetySettings": []}
+    another = {"contents": [{"parts": [{"text": "bye"}]}]}
+
+    found = [key(GEMINI, body, matcher) for body in (one, other, another)]
+    assert found[0] == found[1] != found[2]
 
 
 def test_last_user_tells_other_words_and_streams_apart() -> None:
