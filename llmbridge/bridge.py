@@ -131,6 +131,11 @@ class Bridge:
         doing = ", closed" if self._closed else f", serving {urls}" if urls else ""
         return f"Bridge({self.upstream!r}, store={self.store!r}{doing})"
 
+    def _repr_html_(self) -> str:
+        from llmbridge.notebook.reprs import bridge_html
+
+        return bridge_html(self.upstream, self.store, self._served(), self.inflight)
+
     # What happened
 
     @property

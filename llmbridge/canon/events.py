@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never, overload
 
+from llmbridge.canon.markup import panel, preformatted
 from llmbridge.canon.messages import (
     AssistantMessage,
     Block,
@@ -18,6 +19,7 @@ from llmbridge.canon.messages import (
     Thinking,
     ToolCall,
     Usage,
+    message_html,
 )
 from llmbridge.canon.partial_json import PartialJSON
 
@@ -240,6 +242,10 @@ class Event:
 
     def __repr__(self) -> str:
         return f"Event(type={self.type!r}, delta={self.delta!r})"
+
+    def _repr_html_(self) -> str:
+        so_far = message_html(self.partial)
+        return panel(f"Event {self.type}", preformatted(self.delta), so_far)
 
 
 _KINDS: dict[type[Block], tuple[EventType, EventType, EventType]] = {

@@ -8,6 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llmbridge.canon.markup import (
+    LIMIT_CHARS,
+    LIMIT_ROWS,
+    Html,
+    facts,
+    labelled,
+    panel,
+    preformatted,
+)
+
 JsonObject = Mapping[str, Any]
 """A JSON object that is passed on, not understood."""
 
@@ -118,6 +128,52 @@ class AssistantMessage:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls, in order."""
         return tuple(block for block in self.content if isinstance(block, ToolCall))
+
+    def _repr_html_(self) -> str:
+        return message_html(self)
+
+
+def message_html(message: AssistantMessage) -> Html:
+    """A reply, whole or so far, as a notebook shows it."""
+    first = message.content[:LIMIT_ROWS]
+    limit_chars = LIMIT_CHARS // max(len(first), 1)
+    blocks = [_block_html(block, limit_chars) for block in first]
+    more = len(message.content) - len(blocks)
+    if more > 0:
+        blocks.append(labelled("left out", f"{more:,} more blocks"))
+    if message.error_type is not None or message.error is not None:
+        blocks.append(labelled(f"error {message.error_type or ''}", message.error or ""))
+    return panel(
+        f"Assistant {message.model or ''}",
+        *blocks,
+        facts(
+            stop_reason=message.stop_reason,
+            input_tokens=message.usage and message.usage.input_tokens,
+            cache_read_tokens=message.usage and message.usage.cache_read_tokens,
+            output_tokens=message.usage and message.usage.output_tokens,
+        ),
+    )
+
+
+def _block_html(block: Block, limit_chars: int) -> Html:
+    match block:
+        case Text(refusal=False):
+            return preformatted(block.text, limit_chars)
+        case Text():
+            return labelled("refusal", block.text, limit_chars)
+        case Thinking():
+            return labelled(
+                "thinking", "(encrypted)" if block.redacted else block.text, limit_chars
+            )
+        case ToolCall():
+            return labelled(f"tool call {block.name}", _readable(block), limit_chars)
+
+
+def _readable(call: ToolCall) -> str:
+    """The arguments over several lines; those that cannot be parsed yet as they were sent."""
+    if call.custom or not call.arguments:
+        return call.text
+    return json.dumps(call.arguments, ensure_ascii=False, indent=2, default=str)
 
 
 @dataclass(frozen=True, slots=True)

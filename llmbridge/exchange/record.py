@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Protocol
 
 from llmbridge.canon.events import Delta, fold
-from llmbridge.canon.messages import Ask, AssistantMessage
+from llmbridge.canon.markup import facts, panel, preformatted
+from llmbridge.canon.messages import Ask, AssistantMessage, message_html
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import End
 from llmbridge.exchange.call import Headers, Request
@@ -53,6 +54,23 @@ class Interception:
             f"Interception({self.id}: {self.provider} {self.dialect} {self.model or ''!r}, {how})"
         )
 
+    def _repr_html_(self) -> str:
+        return panel(
+            f"Interception {self.id}",
+            facts(
+                provider=self.provider,
+                model=self.model,
+                dialect=self.dialect,
+                frontend=self.frontend,
+                actor=self.actor,
+                status=self.status,
+                end=self.end or "under way",
+                error_type=self.error_type,
+                error=self.error,
+            ),
+            preformatted(f"{self.request.method} {self.request.url}"),
+        )
+
 
 @dataclass(frozen=True)
 class Record:
@@ -86,6 +104,26 @@ class Record:
         return (
             f"Record({self.provider} {self.dialect} {self.model or ''!r}: {self.status} {self.end},"
             f" {len(self.chunks):,} chunks, {size:,} bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        message = self.message
+        asked = f"{self.request.method} {self.request.url}" if self.request else "request not kept"
+        return panel(
+            f"Record {self.provider} {self.model or ''}",
+            facts(
+                dialect=self.dialect,
+                status=self.status,
+                end=self.end,
+                error=self.error,
+                seconds=None if self.duration_s is None else f"{self.duration_s:.2f}",
+                chunks=f"{len(self.chunks):,}",
+                redacted=", ".join(self.redacted) or None,
+            ),
+            preformatted(asked),
+            preformatted(self.body.decode(errors="replace"))
+            if message is None
+            else message_html(message),
         )
 
     @property

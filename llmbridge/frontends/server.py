@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal
 from uvicorn import Config
 
+from llmbridge.canon.markup import facts, panel, preformatted
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.connection import Connection, Connections
@@ -66,6 +67,11 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.url} {'running' if self.running else 'stopped'}>"
+
+    def _repr_html_(self) -> str:
+        needs = "a token" if self.token else "no token"
+        state = "running" if self.running else "stopped"
+        return panel(f"Server {state}", preformatted(self.url), facts(clients_need=needs))
 
     @property
     def running(self) -> bool:

@@ -7,8 +7,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
+from llmbridge.canon.markup import facts, panel
 from llmbridge.errors import CassetteError
 from llmbridge.exchange.record import Interception, Record
+from llmbridge.exchange.tables import records_table
 from llmbridge.stores.cassette_file import CassetteFile, is_aside
 from llmbridge.stores.cassette_read import read
 from llmbridge.stores.cassette_writer import Writer
@@ -152,6 +154,13 @@ class Cassette:
     def __repr__(self) -> str:
         path = "" if self.path is None else f"{str(self.path)!r}, "
         return f"Cassette({path}{len(self._records)} records)"
+
+    def _repr_html_(self) -> str:
+        records = self._all()
+        where = "in memory" if self.path is None else self.path
+        rules = sorted({rule for record in records for rule in record.redacted})
+        told = facts(records=f"{len(records):,}", redacted=", ".join(rules) or None)
+        return panel(f"Cassette {where}", told, records_table(records))
 
     def _all(self) -> list[Record]:
         with self._lock:
