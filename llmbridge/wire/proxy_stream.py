@@ -50,6 +50,12 @@ _REASONS: dict[str, StopReason] = {
     "tool_use": "tool_use",
     "content_filter": "content_filter",
 }
+_OPTIONS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "max_tokens": (int, "whole number"),
+    "temperature": ((int, float), "number"),
+    "thinking_level": (str, "text"),
+    "cache_retention": (str, "text"),
+}
 _ESCAPED = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
@@ -87,7 +93,7 @@ class ProxyStream:
         """The request in canon; unknown roles and blocks are passed over, as the original does.
 
         Raises:
-            RequestError: the content of a message is no array.
+            RequestError: the content of a message is no array, or an option of another type.
         """
         context, options = body.get("context"), body.get("options")
         turns = context.get("messages") if is_object(context) else None
@@ -95,6 +101,10 @@ class ProxyStream:
             if is_object(turn) and not is_list(turn.get("content")):
                 raise RequestError(f"the content of message {place} is no array: send blocks")
         asked = {**options} if is_object(options) else {}
+        for name, (kind, called) in _OPTIONS.items():
+            value = asked.get(name)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise RequestError(f"options.{name} is {value!r:.80}, which is no {called}")
         context = proxy_context.decode_context(body, "")
         return Ask(text(body.get("model")), context, True, asked)
 

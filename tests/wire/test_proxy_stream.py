@@ -288,6 +288,23 @@ def test_content_that_is_no_array_is_refused() -> None:
         PROXY_STREAM.decode_request({"context": {"messages": [{"role": "user", "content": "hi"}]}})
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"max_tokens": "9"}, "options.max_tokens is '9', which is no whole number"),
+        ({"max_tokens": 1.5}, "options.max_tokens is 1.5, which is no whole number"),
+        ({"temperature": True}, "options.temperature is True, which is no number"),
+        ({"thinking_level": [1]}, "options.thinking_level is [1], which is no text"),
+        ({"cache_retention": {}}, "options.cache_retention is {}, which is no text"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(option: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        PROXY_STREAM.decode_request({"options": option})
+
+    assert caught.value.message == said
+
+
 def test_unknown_roles_and_blocks_are_passed_over() -> None:
     turns: list[Any] = [
         {"role": "system", "content": []},
