@@ -10,7 +10,8 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   |-- TooLarge            413
 |   |-- Unsupported         415
 |   |-- CassetteMiss        400, no recording answers
-|   `-- ScriptExhausted     400, the script has no reply left
+|   |-- ScriptExhausted     400, the script has no reply left
+|   `-- ScriptFailed        400, a function in the script raised, or gave no reply
 |-- UpstreamError           502, the provider's fault
 |   |-- MissingKey          401, there is no key to send
 |   |-- UpstreamTimeout     504
@@ -128,6 +129,10 @@ class CassetteMissed(BaseException):
 
 class ScriptExhausted(RequestError):
     """The script was asked more often than it has replies."""
+
+
+class ScriptFailed(RequestError):
+    """A function in the script raised, or gave what is no reply."""
 
 
 class UpstreamError(BridgeError):

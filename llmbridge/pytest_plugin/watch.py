@@ -4,7 +4,13 @@ from collections.abc import Awaitable, Callable
 
 from _pytest.outcomes import Failed  # pytest.fail.Exception, as a class to type checkers too
 
-from llmbridge.errors import BridgeError, CassetteMiss, CassetteMissed, ScriptExhausted
+from llmbridge.errors import (
+    BridgeError,
+    CassetteMiss,
+    CassetteMissed,
+    ScriptExhausted,
+    ScriptFailed,
+)
 from llmbridge.exchange.call import Call, Handler, Reply
 from llmbridge.exchange.redact import Redactor
 from llmbridge.upstreams.lines import Line
@@ -33,10 +39,11 @@ class Watch:
         Raises:
             CassetteMiss: no recording answers.
             ScriptExhausted: no line is left.
+            ScriptFailed: a function in the script failed.
         """
         try:
             return await self.upstream(call)
-        except (CassetteMiss, ScriptExhausted) as error:
+        except (CassetteMiss, ScriptExhausted, ScriptFailed) as error:
             self.problems.append(error.message)
             if self._strict:
                 error.loud = Unanswered

@@ -20,7 +20,7 @@ from llmbridge.canon.messages import (
     Usage,
 )
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import RequestError, ScriptExhausted
+from llmbridge.errors import RequestError, ScriptExhausted, ScriptFailed
 from llmbridge.exchange.call import Call, Headers, Reply, once
 from llmbridge.exchange.failure import Failure
 from llmbridge.exchange.json_array import as_array, wants_array
@@ -103,7 +103,8 @@ class Script:
 
         Raises:
             ScriptExhausted: no line is left for this.
-            RequestError: the endpoint cannot be scripted, or a function in the script failed.
+            ScriptFailed: a function in the script failed.
+            RequestError: the endpoint cannot be scripted.
         """
         deadlines = Deadlines(self._pace)
         body: JsonObject = loads_strict(call.request.body) if call.request.body else {}
@@ -134,7 +135,7 @@ class Script:
             self._asked.append((ask, body))
             session = self._sessions.setdefault(session_id, _Session())
             for place, cue in enumerate(self._cues):
-                if session.said[place] < cue.times and (cue.when is None or cue.when.holds(ask)):
+                if session.said[place] < cue.times and _holds(cue, ask):
                     session.said[place] += 1
                     session.answers += 1
                     return session.answers - 1, cue.line
@@ -163,6 +164,13 @@ def _ask(call: Call, body: JsonObject) -> Ask:
     return ask if ask.model else replace(ask, model=call.model, streaming=call.streaming)
 
 
+def _holds(cue: Cue, ask: Ask) -> bool:
+    try:
+        return cue.when is None or cue.when.holds(ask)
+    except Exception as error:
+        raise ScriptFailed(f"the rule {cue.when!r} in the script failed: {error!r}") from error
+
+
 async def _answer(line: Line, ask: Ask) -> Said:
     """What the line says. A function's failure must not look like bad weather, which clients try again."""
     if not callable(line):
@@ -172,12 +180,18 @@ async def _answer(line: Line, ask: Ask) -> Said:
         if inspect.isawaitable(said):
             said = await said
     except Exception as error:
-        raise RequestError(f"{line!r} in the script failed: {error!r}") from error
+        raise ScriptFailed(f"{_named_function(line)} in the script failed: {error!r}") from error
     if not isinstance(said, str | AssistantMessage | Failure):
-        raise RequestError(
-            f"{line!r} in the script gave {said!r}: give text, reply(...) or fail(...)"
+        raise ScriptFailed(
+            f"{_named_function(line)} in the script gave {said!r}: give text, reply(...) or fail(...)"
         )
     return said
+
+
+def _named_function(function: object) -> str:
+    """Its name, which says more than where it lies in memory."""
+    name = getattr(function, "__name__", None)
+    return repr(function) if name is None else f"the function {name!r}"
 
 
 def _whole(body: bytes, names: dict[str, str]) -> Reply:

@@ -301,8 +301,32 @@ def test_lines(fake_llm):
     result.stdout.fnmatch_lines([told])
 
 
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("def say(ask): raise AssertionError('no tools')", "*AssertionError('no tools')*"),
+        ("def say(ask): return 5", "*gave 5: give text, reply(...) or fail(...)*"),
+    ],
+)
+def test_a_function_in_the_script_fails_the_test_of_an_agent_that_swallows_it(
+    project, function, told
+):
+    project.tests(f"""
+def test_lines(fake_llm):
+    {function}
+    fake_llm(say)
+    ask("What time is it?", tries=1)
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines([told])
+
+
 def test_a_cassette_that_cannot_be_read_fails_the_test(project):
-    project.cassette("test_noon").write_text("interactions: [")
+    path = project.cassette("test_noon")
+    path.write_text("interactions: [")
     project.tests("""
 @pytest.mark.llm_cassette
 def test_noon():

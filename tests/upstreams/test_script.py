@@ -114,6 +114,19 @@ async def test_a_function_that_fails_is_no_weather_to_sit_out() -> None:
 
     told = json.loads((await read(refused))[0])["error"]["message"]
     assert (refused.status, refused.headers["x-should-retry"]) == (400, "false")
+    assert (
+        told == "the function 'check' in the script failed: AssertionError('no tools were offered')"
+    )
+
+
+async def test_a_condition_that_fails_is_no_weather_either() -> None:
+    def check(asked: Ask) -> bool:
+        raise AssertionError("no tools were offered")
+
+    refused = await ask(Bridge(Script(when(check).say("Hello")), environ={}))
+
+    told = json.loads((await read(refused))[0])["error"]["message"]
+    assert (refused.status, refused.headers["x-should-retry"]) == (400, "false")
     assert told.endswith("in the script failed: AssertionError('no tools were offered')")
 
 
