@@ -65,7 +65,7 @@ class Hooks:
             try:
                 item.stash[TURN] = self.run.begin(item)
             except pytest.UsageError as error:
-                pytest.fail(str(error), pytrace=False)
+                raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:

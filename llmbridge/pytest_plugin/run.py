@@ -12,7 +12,7 @@ import pytest
 from llmbridge.pytest_plugin.blocking import Blocker
 from llmbridge.pytest_plugin.doorway import Doorway
 from llmbridge.pytest_plugin.environment import Environment
-from llmbridge.pytest_plugin.options import MARKER, Settings
+from llmbridge.pytest_plugin.options import MARKER, Settings, Wanted
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -84,6 +84,7 @@ class Run:
         from llmbridge.pytest_plugin.turn import Turn  # noqa: PLC0415
 
         wanted = self.settings.wanted(item.get_closest_marker(MARKER))
+        _check_matching(wanted)
         path = cassette_of(item, wanted.name)
         if wanted.mode == "rewrite" and path in self._rewritten:
             # Tests that share a cassette write it anew together.
@@ -146,3 +147,16 @@ class Run:
     def _refused(self, message: str) -> None:
         if self.turn is not None:
             self.turn.refused.append(message)
+
+
+def _check_matching(wanted: Wanted) -> None:
+    """Tell a mistake before the first call, to which it would look like a provider's failure."""
+    if not wanted.matching:
+        return
+    from llmbridge.errors import ConfigurationError  # noqa: PLC0415
+    from llmbridge.exchange.matching import Matcher  # noqa: PLC0415
+
+    try:
+        Matcher(**wanted.matching)
+    except ConfigurationError as error:
+        raise pytest.UsageError(error.message) from error

@@ -164,9 +164,11 @@ class Turn:
         lines = [f"{message}{times[message]}" for message in misses]
         if self.scripts is None:
             there = "" if self.path.exists() else " (not there)"
+            # What cannot be read cannot be added to.
+            mode = "new_episodes" if self._broken is None else "rewrite"
             lines += [
                 f"cassette: {self.path}{there}",
-                f"record:   pytest {self.nodeid!r} --llm-record=new_episodes",
+                f"record:   pytest {self.nodeid!r} --llm-record={mode}",
             ]
         calls = "1 LLM call" if count == 1 else f"{count} LLM calls"
         return "\n".join([f"{calls} found no answer:", *lines])

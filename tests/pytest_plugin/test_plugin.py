@@ -336,7 +336,13 @@ def test_noon():
     result = project.run()
 
     assert outcomes(result) == {"failed": 1}
-    result.stdout.fnmatch_lines(["*test_noon.yaml*"])
+    result.stdout.fnmatch_lines(
+        [
+            "*test_noon.yaml*",
+            f"cassette: {path}",
+            "record:   pytest 'test_agent.py::test_noon' --llm-record=rewrite",
+        ]
+    )
 
 
 # The environment
@@ -408,6 +414,8 @@ def test_of_vcrpy():
         ("mode='sometimes'", "mode='sometimes' is none of none, once, *"),
         ("speed=-1", "*speed=-1: give 0 for instant*"),
         ("colour='red'", "@pytest.mark.llm_cassette takes name, *"),
+        ("match='loosely'", "match='loosely': give one of default, *"),
+        ("ignore='$.user'", "*: give a list of them"),
         ("'one', 'two'", "@pytest.mark.llm_cassette takes name, *"),
     ],
 )
@@ -421,6 +429,7 @@ def test_noon(): ...
 
     assert outcomes(result) == {"errors": 1}
     result.stdout.fnmatch_lines([told])
+    assert "another exception" not in result.stdout.str()
 
 
 def test_an_unknown_setting_is_one_clear_error(project):
