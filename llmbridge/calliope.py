@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Self
 from urllib.parse import urljoin
 
@@ -19,6 +20,7 @@ from llmbridge.wire.sse import SSEDecoder
 
 MAX_TOKENS = 4096
 BATCH = 64
+CANCELLED = 499
 
 
 class CalliopeProxy:
@@ -118,7 +120,7 @@ class CalliopeProxy:
 
     def models(self) -> list[str]:
         """The models that the proxy lists."""
-        answer = self._client.get(self._models_url + "models", headers=self._bearer())
+        answer = self._asked("GET", self._models_url + "models", self._bearer())
         return [str(row.get("id")) for row in objects(_whole(answer, "models").get("data"))]
 
     # The web
@@ -142,10 +144,10 @@ class CalliopeProxy:
             UpstreamError: the proxy refused.
         """
         body = {"query": query, "n": n}
-        answer = self._client.post(self._proxy_url + "web", json=body, headers=self.headers())
+        answer = self._asked("POST", self._proxy_url + "web", self.headers(), body)
         if not answer.is_success:
             raise UpstreamError(f"Failed to fetch web context: {answer.text}")
-        return read_web_items(answer.json())
+        return read_web_items(_json(answer))
 
     def crawl(self, start_url: str, max_depth: int = 4, limit: int = 1000) -> list[dict[str, str]]:
         """Pages of a site: url, path, content.
@@ -154,45 +156,70 @@ class CalliopeProxy:
             UpstreamError: the proxy refused.
         """
         body = {"startUrl": start_url, "maxDepth": max_depth, "limit": limit}
-        answer = self._client.post(self._proxy_url + "crawl", json=body, headers=self.headers())
+        answer = self._asked("POST", self._proxy_url + "crawl", self.headers(), body)
         if not answer.is_success:
             raise UpstreamError(f"Failed to crawl site ({answer.status_code}): {answer.text}")
-        return [dict(page) for page in objects(answer.json())]
+        return [dict(page) for page in objects(_json(answer))]
 
     # On the wire
 
     def _bearer(self) -> dict[str, str]:
+        if not self._token:
+            return {}
         return {"authorization": f"Bearer {self._token}", "api-key": self._token}
 
     def _body(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"model": self.model, **body, "calliopeProperties": self._properties}
 
+    def _asked(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any = None
+    ) -> httpx2.Response:
+        try:
+            return self._client.request(method, url, headers=headers, json=body)
+        except httpx2.HTTPError as error:
+            raise UpstreamError(f"the proxy cannot be reached: {error}") from error
+
     def _posted(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer = self._client.post(
-            self._models_url + operation, json=self._body(body), headers=self._bearer()
-        )
+        url = self._models_url + operation
+        answer = self._asked("POST", url, self._bearer(), self._body(body))
         return _whole(answer, operation)
 
     def _chunks(self, operation: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         url = self._models_url + operation
-        with self._client.stream(
+        asked = self._client.build_request(
             "POST", url, json=self._body(body), headers=self._bearer()
-        ) as answer:
+        )
+        try:
+            answer = self._client.send(asked, stream=True)
+        except httpx2.HTTPError as error:
+            raise UpstreamError(f"the proxy cannot be reached: {error}") from error
+        with closing(answer):
+            if answer.status_code == CANCELLED:
+                return
             if not answer.is_success:
                 answer.read()
                 raise UpstreamError(f"the proxy answered {answer.status_code}: {answer.text}")
-            sse, ended = SSEDecoder(), False
-            try:
-                for piece in answer.iter_raw():
-                    for event in sse.feed(piece):
-                        if event.data == "[DONE]":
-                            ended = True
-                        elif not ended:
-                            yield _chunk(event.data)
-            except httpx2.HTTPError as error:
-                raise UpstreamError(f"the answer broke off: {error}") from error
-            if not ended:
-                raise UpstreamError("the answer stopped before its end")
+            ended = False
+            # Read to the end of the connection, which is then free for the next call.
+            for data in _data(answer):
+                ended = ended or data == "[DONE]"
+                if not ended:
+                    yield _chunk(data)
+        if not ended:
+            raise UpstreamError("the answer stopped before its end")
+
+
+def _data(answer: httpx2.Response) -> Iterator[str]:
+    """The data of each event; of the last one also when nothing ends it, as the extension takes it."""
+    sse = SSEDecoder()
+    try:
+        for piece in answer.iter_raw():
+            for event in sse.feed(piece):
+                yield event.data
+    except httpx2.HTTPError as error:
+        raise UpstreamError(f"the answer broke off: {error}") from error
+    for event in sse.close():
+        yield event.data
 
 
 def _said(chunk: dict[str, Any]) -> str:
@@ -202,9 +229,11 @@ def _said(chunk: dict[str, Any]) -> str:
 
 def _chunk(data: str) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(data)
+        value = json.loads(data)
     except ValueError:
         raise UpstreamError(f"Malformed JSON sent from server: {data[:200]}") from None
+    if not is_object(value):
+        raise UpstreamError(f"Malformed JSON sent from server: {data[:200]}")
     if value.get("error"):
         raise UpstreamError(f"Error streaming response: {value['error']}")
     return value
@@ -213,8 +242,17 @@ def _chunk(data: str) -> dict[str, Any]:
 def _whole(answer: httpx2.Response, operation: str) -> dict[str, Any]:
     if not answer.is_success:
         raise UpstreamError(f"{operation}: the proxy answered {answer.status_code}: {answer.text}")
-    value: dict[str, Any] = answer.json()
+    value = _json(answer)
+    if not is_object(value):
+        raise UpstreamError(f"{operation}: the proxy's answer is no JSON object")
     return value
+
+
+def _json(answer: httpx2.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise UpstreamError(f"the proxy's answer is no JSON: {answer.text[:200]!r}") from None
 
 
 def _with_slash(url: str) -> str:

@@ -188,9 +188,12 @@ class CalliopeProxied:
             return await self._handle(_inner(request, "GET", "/openai/v1/models", b""))
         body = _body(request)
         name, row = self._wanted(body, route)
-        clean = {**without_properties(body), "model": name.model}
+        try:
+            clean = dump({**without_properties(body), "model": name.model})
+        except RecursionError:
+            raise _Refused(400, "The body is nested too deep: send it flatter") from None
         target = f"/{row.name}{row.prefix or '/v1'}/{route}"
-        reply = await self._handle(_inner(request, "POST", target, dump(clean)))
+        reply = await self._handle(_inner(request, "POST", target, clean))
         if (
             isinstance(reply.error, UpstreamError)
             and reply.replayed is False

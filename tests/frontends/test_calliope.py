@@ -489,6 +489,7 @@ def test_the_client_reranks_completes_and_fills_in(serve: Any, httpserver: HTTPS
     [
         ('data: {"error":"boom"}\n\n', "Error streaming response: boom"),
         ("data: {oops\n\n", "Malformed JSON sent from server"),
+        ("data: [1]\n\n", "Malformed JSON sent from server"),
         ('data: {"choices":[]}\n\n', "stopped before its end"),
     ],
 )
@@ -502,3 +503,63 @@ def test_the_client_never_takes_a_broken_stream_for_a_whole_one(
 
     with client, pytest.raises(UpstreamError, match=said):
         client.chat([])
+
+
+@pytest.mark.feature("calliope", 18)
+def test_the_client_takes_a_last_line_that_nothing_ends(httpserver: HTTPServer) -> None:
+    answer = 'data:{"choices":[{"delta":{"content":"Hi"}}]}\n\n: ping\n\ndata: [DONE]'
+    httpserver.expect_request("/model-proxy/v1/chat/completions").respond_with_data(answer)
+
+    with CalliopeProxy("o/p/openai/m", proxy_url=httpserver.url_for("/")) as client:
+        assert client.chat([]) == "Hi"
+
+
+def test_the_client_hears_nothing_of_what_was_cancelled(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/model-proxy/v1/chat/completions").respond_with_data("x", 499)
+
+    with CalliopeProxy("o/p/openai/m", proxy_url=httpserver.url_for("/")) as client:
+        assert client.chat([]) == ""
+
+
+@pytest.mark.parametrize("answer", ["<html>", "[1]"])
+def test_the_client_says_when_an_answer_is_none(httpserver: HTTPServer, answer: str) -> None:
+    httpserver.expect_request("/model-proxy/v1/embeddings").respond_with_data(answer)
+    client = CalliopeProxy("o/p/openai/m", proxy_url=httpserver.url_for("/"))
+
+    with client, pytest.raises(UpstreamError, match="the proxy's answer is no JSON"):
+        client.embed(["a"])
+
+
+def test_the_client_says_when_nobody_is_there() -> None:
+    with HTTPServer(port=0) as server:
+        url = server.url_for("/")
+
+    with CalliopeProxy("o/p/openai/m", proxy_url=url) as client:
+        with pytest.raises(UpstreamError, match="the proxy cannot be reached"):
+            client.models()
+        with pytest.raises(UpstreamError, match="the proxy cannot be reached"):
+            client.chat([])
+
+
+@pytest.mark.feature("calliope", 4)
+def test_the_client_without_a_token_is_told_so(serve: Any) -> None:
+    served = serve()
+
+    client = CalliopeProxy("o/p/openai/m", proxy_url=served.url)
+
+    with client, pytest.raises(UpstreamError, match="Missing or invalid Bearer token"):
+        client.chat([])
+
+
+def test_a_body_that_is_nested_too_deep_is_refused(serve: Any) -> None:
+    served = serve()
+    deep = json.dumps(ASKED)[:-1] + ', "x":' + "[" * 900 + "]" * 900 + "}"
+
+    answer = served.client.post(
+        served.url + "/model-proxy/v1/chat/completions", content=deep, headers=BEARER
+    )
+
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "The body is nested too deep: send it flatter"},
+    )
