@@ -2,11 +2,13 @@
 
 import re
 from functools import lru_cache
+from urllib.parse import parse_qs
 
 from llmbridge.errors import MissingKey, RequestError
 from llmbridge.exchange.call import Call
 from llmbridge.providers import Provider
 from llmbridge.upstreams.answer import Fields
+from llmbridge.wire.google_gemini import GOOGLE_GEMINI
 
 HOP_BY_HOP = frozenset(
     {
@@ -94,18 +96,29 @@ def _passes(name: str) -> bool:
 
 
 def _credentials(call: Call, client_keys: bool) -> Fields:
-    provider, headers = call.provider, call.request.headers
+    provider = call.provider
     if provider.key:
         return [_key_field(provider, provider.key.strip())]
     if provider.keyless:
         return []
-    own = [(name, headers[name]) for name in _CREDENTIALS if name in headers] if client_keys else []
-    if own:
+    if client_keys and (own := _clients_own(call)):
         return own
     raise MissingKey(
         f"no key for {provider.name!r}: set {_variable(provider)} before the bridge is made,"
         " or let clients bring theirs with Live(client_keys=True)"
     )
+
+
+def _clients_own(call: Call) -> Fields:
+    headers = call.request.headers
+    own: list[tuple[str, str]] = [(name, headers[name]) for name in _CREDENTIALS if name in headers]
+    if not own and call.dialect is GOOGLE_GEMINI:
+        # Google's REST clients put it in the address, where logs would show it: it goes on as a header.
+        keys = parse_qs(call.request.target.partition("?")[2]).get("key", [])
+        if any(_BAD_VALUE.search(key) for key in keys):
+            raise RequestError("the key in the address has a line break or a control character")
+        own = [("x-goog-api-key", key) for key in keys[:1]]
+    return own
 
 
 def _key_field(provider: Provider, key: str) -> tuple[str, str]:

@@ -350,6 +350,40 @@ async def test_clients_may_bring_their_own_key_where_the_bridge_has_none(wire: W
     ]
 
 
+GEMINI = "http://localhost/google/v1beta/models/m-1:generateContent"
+
+
+@pytest.mark.parametrize("auth", ["", "key=AIzaClient&"])
+@pytest.mark.parametrize("environ", [{}, {"GEMINI_API_KEY": "AIzaBridge"}], ids=["none", "own"])
+async def test_googles_key_in_the_address_goes_on_as_a_header(
+    auth: str, environ: dict[str, str]
+) -> None:
+    async with Provider(says(whole(b'{"candidates":[]}'))) as provider:
+        urls = {"google": provider.url}
+        bridge = bridge_to(provider.url, Live(client_keys=True), environ=environ, base_urls=urls)
+        async with client_of(bridge) as client:
+            answer = await client.post(f"{GEMINI}?{auth}x=1", json={"contents": []})
+
+    if not auth and not environ:
+        assert (answer.status_code, provider.asked) == (401, [])
+        return
+    [asked] = provider.asked
+    assert asked["x-goog-api-key"] == ("AIzaBridge" if environ else "AIzaClient")
+    assert asked.target == "/v1beta/models/m-1:generateContent?x=1"
+    assert "AIza" not in repr([*bridge.records, *bridge.interceptions])
+
+
+async def test_a_key_in_the_address_that_no_header_can_hold_is_refused() -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        urls = {"google": provider.url}
+        bridge = bridge_to(provider.url, Live(client_keys=True), environ={}, base_urls=urls)
+        async with client_of(bridge) as client:
+            answer = await client.post(f"{GEMINI}?key=a%0d%0aX:1", json={"contents": []})
+
+    assert (answer.status_code, provider.connections) == (400, 0)
+    assert "the key in the address has a line break" in answer.json()["error"]["message"]
+
+
 async def test_the_bridges_key_goes_before_the_clients() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         await ask(bridge_to(provider.url, Live(client_keys=True)), OPENAI, streaming=False, **OWN)
