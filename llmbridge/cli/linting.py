@@ -147,9 +147,10 @@ def _say_lines(outcomes: Iterable[Outcome[Linted]]) -> None:
     screen = Screen()
     files = findings = 0
     for outcome in outcomes:
-        files += 1
         if outcome.error:
             say_error(outcome.error)
+        else:
+            files += 1
         result = outcome.result or Linted((), ())
         for odd in result.warnings:
             where = f"{outcome.file.path}: interactions[{odd.interaction}] {odd.place}"

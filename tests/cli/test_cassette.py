@@ -53,6 +53,15 @@ def test_lint_finds_scrub_mends_and_lint_is_content(tmp_path):
     assert content.stdout == "no secrets in 2 files\n"
 
 
+def test_lint_vouches_for_no_file_that_it_could_not_read(tmp_path):
+    planted.clean(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("[", "utf-8")
+
+    done = run("lint", tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "no secrets in 1 files\n")
+
+
 @pytest.mark.parametrize("command", ["lint", "scrub", "show", "convert", "stats"])
 def test_bad_input_is_exit_code_2_and_a_sentence(command, tmp_path):
     (tmp_path / "a.yaml").write_text("[", "utf-8")
