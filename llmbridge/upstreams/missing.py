@@ -57,7 +57,8 @@ def explain(
             why += f": the nearest, {near.interception_id}, differs in {shown}"
         else:
             why += f": {_there_are(recordings, asked.dialect)}"
-    message = f"{why}; {_played(recordings)}; {HOW_TO_RECORD}"
+    parts = (why, _played(recordings), HOW_TO_RECORD) if recordings.all else (why, HOW_TO_RECORD)
+    message = "; ".join(parts)
     kept = call.received.kept if call.received else call.request
     names = call.provider.name, call.dialect.name, call.model
     return Miss(message, kept, *names, session, near, differing, bool(count))

@@ -54,7 +54,7 @@ async def missed(records: list[Record], asked: Request) -> str:
         (
             [],
             request(),
-            "no recording answers POST /chat/completions (model 'm'): nothing is recorded",
+            "(model 'm'): nothing is recorded yet; record it with",
         ),
         (
             [record()],
