@@ -198,8 +198,8 @@ def serve(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where to keep what passes: a path that ends in .yaml or .json, or"
-            " memory, which ends with the process.",
+            help="Where to keep what passes: a path that ends in .yaml or .json, the URL of"
+            " a database such as sqlite:///usage.db, or memory, which ends with the process.",
             show_default="memory",
         ),
     ] = None,

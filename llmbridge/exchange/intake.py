@@ -72,11 +72,10 @@ class Intake:
         log_received(opened.id, received.kept)
         try:
             await self._begin(opened)
+            self.inflight[opened.id] = opened
+            reply = await self._answer(call, where, received)
         except StoreUnavailable as error:
             return error_reply(shape(request, where), error)
-        self.inflight[opened.id] = opened
-        try:
-            reply = await self._answer(call, where, received)
         except BaseException as reason:
             # Frontends cancel with the end that it is.
             shutdown = "bridge_shutdown" in reason.args

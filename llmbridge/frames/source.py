@@ -14,9 +14,10 @@ from llmbridge.errors import CassetteError, ConfigurationError, End
 from llmbridge.exchange.record import Record, Store
 from llmbridge.frames.entry import Entry, answer
 from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.opening import existing_store, is_url
 
 Source = Store | str | PathLike[str] | Iterable[Record | str | PathLike[str]]
-"""A store; a cassette, a folder or a glob of them; records, or several of those paths."""
+"""A store, or the URL of a database; a cassette, a folder or a glob of them; records, or several of those paths."""
 
 
 class Filters(TypedDict, total=False):
@@ -55,7 +56,9 @@ def read(source: Source, filters: Filters) -> list[Entry]:
 
 
 def _entries(source: Source) -> Iterator[Entry]:
-    if isinstance(source, str | PathLike):
+    if is_url(source):
+        yield from _of_store(existing_store(source))
+    elif isinstance(source, str | PathLike):
         yield from _alone(_rounds(_recorded(fspath(source))))
     elif _is_store(source):
         source.flush()

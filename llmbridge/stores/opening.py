@@ -1,6 +1,7 @@
-"""What a bridge's `store` may be: nothing, a path, or a store."""
+"""What a bridge's `store` may be: nothing, a path, the URL of a database, or a store."""
 
 import os
+from typing import TypeGuard
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.record import Store
@@ -22,6 +23,27 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
         from llmbridge.stores.cassette import Cassette  # noqa: PLC0415  # YAML is loaded late
 
         return Cassette.open(path)
+    if is_url(path):
+        from llmbridge.stores.sql import SqlStore  # noqa: PLC0415  # SQLAlchemy is loaded late
+
+        return SqlStore(path)
     raise ConfigurationError(
-        f"store={path!r}: give a path that ends in .yaml or .json, a Store, or None for memory"
+        f"store={path!r}: give a path that ends in .yaml or .json, a URL such as"
+        " 'sqlite:///usage.db', a Store, or None for memory"
     )
+
+
+def is_url(source: object) -> TypeGuard[str]:
+    """True for the URL of a database."""
+    return isinstance(source, str) and "://" in source
+
+
+def existing_store(url: str) -> Store:
+    """The database of this URL, to read what is there; nothing is held open.
+
+    Raises:
+        ConfigurationError: there is none, or it is none that can be read.
+    """
+    from llmbridge.stores.sql import existing  # noqa: PLC0415  # SQLAlchemy is loaded late
+
+    return existing(url)

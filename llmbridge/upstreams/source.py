@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.record import Record, Store
+from llmbridge.stores.opening import existing_store, is_url, open_store
 
 Mode = Literal["none", "once", "new_episodes", "all", "rewrite", "live", "verify"]
 """vcrpy's record modes, pytest-recording's `rewrite`, `live` which neither reads nor writes, and `verify`."""
@@ -39,6 +40,8 @@ def open_source(source: Any, mode: Mode) -> Source:
     """
     if mode == "live":
         return Source((), ())
+    if is_url(source):
+        source = open_store(source) if mode in RECORDING else existing_store(source)
     paths = _paths(source)
     if paths is None:
         return _of_store(source, mode)

@@ -1,0 +1,147 @@
+"""The tables of a SQL store, and the steps that bring an older file to them."""
+
+import re
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from llmbridge.errors import ConfigurationError
+
+VERSION = 1
+"""Of the schema, as `PRAGMA user_version` says it."""
+
+_UNSTORABLE = re.compile("[\x00\x1a\ud800-\udfff]")
+_ESCAPED = re.compile("\x1a([0-9a-f]{4})")
+
+
+class AnyText(TypeDecorator[str]):
+    """Text as Python has it: NUL and half surrogate pairs, which databases refuse, are kept escaped."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Escape what has no place in UTF-8, and the escape itself."""
+        if value is None:
+            return None
+        return _UNSTORABLE.sub(lambda found: f"\x1a{ord(found[0]):04x}", value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text as it was."""
+        if value is None or "\x1a" not in value:
+            return value
+        return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time with its zone, kept as UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC, without a zone; one that has none is UTC already."""
+        if value is None or value.tzinfo is None:
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """With its zone again."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+METADATA = MetaData()
+
+INTERCEPTIONS = Table(
+    "interceptions",
+    METADATA,
+    Column("id", AnyText, primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("frontend", AnyText, nullable=False),
+    Column("actor", AnyText),
+    Column("client", AnyText),
+    Column("session_id", AnyText),
+    Column("provider", AnyText),
+    Column("dialect", AnyText),
+    Column("model", AnyText),
+    Column("streaming", Boolean, nullable=False),
+    Column("status", Integer),
+    Column("end", AnyText),
+    Column("error_type", AnyText),
+    Column("error", AnyText),
+    Column("replayed", Boolean, nullable=False),
+    Column("fault", AnyText),
+    Column("request_method", AnyText, nullable=False),
+    Column("request_url", AnyText, nullable=False),
+    Column("request_headers", Text, nullable=False),
+    Column("request_caller", Text, nullable=False),
+    Column("request_body", LargeBinary, nullable=False),
+    Index("interceptions_by_start", "started_at"),
+)
+"""One row per interception; `end` is null while it is under way."""
+
+RECORDS = Table(
+    "records",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("interception_id", AnyText, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("provider", AnyText, nullable=False),
+    Column("dialect", AnyText, nullable=False),
+    Column("model", AnyText),
+    Column("started_at", UtcTime),
+    Column("head_s", Float),
+    Column("duration_s", Float),
+    Column("status", Integer, nullable=False),
+    Column("end", AnyText, nullable=False),
+    Column("error", AnyText),
+    Column("redacted", Text, nullable=False),
+    Column("replayed", Boolean, nullable=False),
+    Column("timed", Boolean, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("timing", Text, nullable=False),
+    Column("request_method", AnyText),
+    Column("request_url", AnyText),
+    Column("request_headers", Text),
+    Column("request_caller", Text),
+    Column("request_body", LargeBinary),
+    Index("records_of", "interception_id", "round"),
+)
+"""One row per exchange with a provider; `timing` has the second and the size of each piece of `body`."""
+
+
+def migrate(connection: Connection, name: str) -> None:
+    """Bring the schema of a database, inside a transaction, to this version.
+
+    Raises:
+        ConfigurationError: a newer llmbridge has written it, or it is somebody else's.
+    """
+    found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if found > VERSION:
+        raise ConfigurationError(
+            f"store={name!r} has schema {found}, and this llmbridge knows {VERSION}: update llmbridge"
+        )
+    if found == 0:
+        tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
+        if tables:
+            raise ConfigurationError(
+                f"store={name!r} is another program's database: name a file of its own"
+            )
+        METADATA.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")

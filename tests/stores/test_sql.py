@@ -1,0 +1,357 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import enumerate as threads
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.dialects.sqlite import dialect
+
+from llmbridge import Bridge, Replay, Script, frames
+from llmbridge.errors import ConfigurationError, StoreUnavailable
+from llmbridge.exchange.call import Caller, Headers, Request
+from llmbridge.exchange.record import Interception, Record, Store
+from llmbridge.stores.memory import MemoryStore
+from llmbridge.stores.opening import existing_store, open_store
+from llmbridge.stores.sql import SqlStore
+from llmbridge.stores.sql_rows import interception_of, interception_row, record_of, record_row
+from llmbridge.stores.sql_schema import AnyText
+
+SQLITE = dialect()
+NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
+ASK = Request(
+    "POST",
+    "http://localhost/v1/messages",
+    Headers([("a", "1"), ("A", "\x00\ud800é")]),
+    b"\x00\xff",
+    Caller("asgi", "alice", "sdk", "s1", keyed=True),
+)
+
+
+def asked(id: str, second: int = 0, **more) -> Interception:
+    return Interception(id, NOON + timedelta(seconds=second), ASK, **more)
+
+
+def answered(id: str, body: bytes = b"hi", **more) -> Record:
+    chunks = ((0.1, body), (0.1 + 0.2, b""), (1 / 3, b"\x00"))
+    headers = Headers([("x", "y"), ("x", "z")])
+    return Record(id, "anthropic", "anthropic.messages", ASK, 200, headers, chunks, **more)
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "usage.db"
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, path: Path) -> Iterator[Store]:
+    store = MemoryStore() if request.param == "memory" else open_store(url_of(path))
+    yield store
+    store.close()
+
+
+def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+async def test_a_start_is_there_as_soon_as_begin_returns(store):
+    await store.begin(asked("a"))
+
+    assert store.interceptions() == [asked("a")]
+
+
+async def test_an_end_replaces_the_start(store):
+    ended = asked(
+        "a",
+        ended_at=NOON + timedelta(seconds=2),
+        status=200,
+        end="completed",
+        actor="bob",
+        error="\x00\udc80\x1a0041",
+        fault="f",
+        replayed=True,
+    )
+    await store.begin(asked("a"))
+
+    store.end(ended)
+    store.flush()
+
+    assert store.interceptions() == [ended]
+
+
+async def test_records_come_back_whole_in_the_order_they_were_made(store):
+    made = [
+        answered("b", b"x" * 100_000, started_at=NOON, head_s=0.1, duration_s=1.5, model="m"),
+        replace(answered("a", round=1, error="e", redacted=("r",), timed=False), request=None),
+        *(answered(str(number)) for number in range(250)),
+    ]
+
+    for record in made:
+        store.add(record)
+    store.flush()
+
+    assert (store.records(), list(store)) == (made, made)
+    assert [record.chunks for record in store] == [record.chunks for record in made]
+
+
+async def test_interceptions_come_by_start_time(store):
+    for id, second in (("late", 9), ("early", 1), ("middle", 5)):
+        await store.begin(asked(id, second))
+
+    assert [each.id for each in store.interceptions()] == ["early", "middle", "late"]
+
+
+async def test_a_filter_names_a_field_and_its_value(store):
+    made = [answered("a"), answered("b", model="m", started_at=NOON), answered("b", round=1)]
+    for record in made:
+        store.add(record)
+    store.flush()
+
+    assert store.records(interception_id="b", round=1) == [made[2]]
+    assert store.records(started_at=NOON, model="m") == [made[1]]
+    assert store.records(request=ASK, model=None) == [made[0], made[2]]
+
+
+@pytest.mark.parametrize("kind", ["records", "interceptions"])
+def test_an_unknown_filter_is_told_with_those_there_are(store, kind):
+    with pytest.raises(ConfigurationError, match=r"no filter 'modle': use one of .*model"):
+        getattr(store, kind)(modle="x")
+
+
+def test_another_process_finds_what_was_kept(path):
+    first = SqlStore(url_of(path))
+    first.add(answered("a"))
+    first.end(asked("a", end="completed"))
+    first.close()
+
+    second = existing_store(url_of(path))
+
+    assert (second.interceptions(), list(second)) == (
+        [asked("a", end="completed")],
+        [answered("a")],
+    )
+
+
+async def test_what_a_dead_process_left_open_is_interrupted_at_the_next_start(path):
+    first = SqlStore(url_of(path))
+    await first.begin(asked("a"))
+    while_open = existing_store(url_of(path)).interceptions()
+    first.close()
+
+    assert while_open == [asked("a")]
+    assert existing_store(url_of(path)).interceptions() == [asked("a", end="interrupted")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the file's mode is a thing of POSIX")
+def test_nobody_else_may_read_the_file(path):
+    SqlStore(url_of(path)).close()
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_file_is_whole_and_synced_as_promised(path):
+    store = SqlStore(url_of(path))
+    with store._engine.connect() as connection:  # the promise is the connection's own
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+        ]
+    store.close()
+
+    assert pragmas == ["wal", 2, 10_000, 1]
+
+
+def test_a_newer_schema_is_refused(path):
+    SqlStore(url_of(path)).close()
+    sql(path, "PRAGMA user_version = 99")
+
+    with pytest.raises(ConfigurationError, match=r"has schema 99.*update llmbridge"):
+        SqlStore(url_of(path))
+
+
+def test_another_programs_database_is_left_alone(path):
+    sql(path, "CREATE TABLE t (x)")
+
+    with pytest.raises(ConfigurationError, match="another program's database"):
+        SqlStore(url_of(path))
+
+
+def test_a_file_that_is_no_database_is_told(path):
+    path.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(ConfigurationError, match="cannot be opened: file is not a database"):
+        SqlStore(url_of(path))
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u:secret@h/d", "x://"])
+def test_what_is_no_sqlite_file_is_told_without_its_password(url):
+    with pytest.raises(ConfigurationError, match=r"sqlite:///usage\.db") as told:
+        open_store(url)
+
+    assert "secret" not in str(told.value)
+
+
+def test_a_store_that_is_not_there_is_not_made_by_reading(path):
+    with pytest.raises(ConfigurationError, match="there is no store"):
+        existing_store(url_of(path))
+
+    assert not path.exists()
+
+
+async def test_a_locked_file_refuses_calls_and_loses_nothing(path):
+    store = SqlStore(url_of(path))
+    await store.begin(asked("a"))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        # A lock is waited for 10 s: too long for a test.
+        _prepare(store, lambda: "PRAGMA busy_timeout = 20")
+        store.add(answered("a"))
+        with pytest.raises(StoreUnavailable, match=r"1 rows wait in memory.*database is locked"):
+            store.flush()
+        with pytest.raises(StoreUnavailable, match="database is locked"):
+            await store.begin(asked("b"))
+        assert store.pending == 1
+        other.rollback()
+
+    store.flush()
+
+    assert (store.records(), store.interceptions()) == ([answered("a")], [asked("a")])
+    store.close()
+
+
+async def test_a_full_disk_refuses_calls_and_loses_nothing(path):
+    store = SqlStore(url_of(path))
+    await store.begin(asked("a"))
+    limit = {"pages": 40}
+    _prepare(store, lambda: f"PRAGMA max_page_count = {limit['pages']}")
+    store.add(answered("a", b"x" * 1_000_000))
+
+    with pytest.raises(StoreUnavailable, match=r"1 rows wait in memory.*disk is full"):
+        store.flush()
+    limit["pages"] = 1_000_000
+    store.flush()
+
+    assert store.records() == [answered("a", b"x" * 1_000_000)]
+    store.close()
+
+
+async def test_a_client_that_leaves_while_its_start_is_written_is_on_record(path):
+    bridge = Bridge(Script("Hi"), store=url_of(path))
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await bridge.handle(Request("POST", "http://localhost/v1/messages", body=b"{}"))
+    bridge.flush()
+
+    assert [each.end for each in bridge.interceptions] == ["client_gone"]
+    bridge.close()
+
+
+def test_a_bridge_writes_it_and_a_replay_and_frames_read_it(path):
+    with Bridge(Script("It is noon."), store=url_of(path)) as bridge:
+        message = bridge.anthropic().messages.create(
+            model="claude-x", max_tokens=9, messages=[{"role": "user", "content": "time?"}]
+        )
+    with Bridge(Replay(url_of(path))) as again:
+        replayed = again.anthropic().messages.create(
+            model="claude-x", max_tokens=9, messages=[{"role": "user", "content": "time?"}]
+        )
+    usage = frames.interceptions(url_of(path), model="claude-x")
+
+    assert replayed == message
+    assert usage["end"].tolist() == ["completed"]
+
+
+def test_closing_leaves_no_thread(path):
+    before = threads()
+    store = SqlStore(url_of(path))
+    store.add(answered("a"))
+
+    store.close()
+
+    assert threads() == before
+
+
+KILLED = """
+import asyncio, sys
+from llmbridge.stores.sql import SqlStore
+from tests.stores.test_sql import asked, answered
+
+async def main():
+    store = SqlStore(sys.argv[1])
+    for number in range(100_000):
+        id = f"{sys.argv[2]}-{number}"
+        await store.begin(asked(id))
+        print(id, flush=True)
+        store.add(answered(id))
+        store.end(asked(id, end="completed"))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+def test_what_was_acknowledged_survives_kill_9(path):
+    acknowledged: set[str] = set()
+    for run in range(3):
+        command = [sys.executable, "-c", KILLED, url_of(path), str(run)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(40 + 31 * run):
+                acknowledged.add(process.stdout.readline().strip())
+            process.send_signal(signal.SIGKILL)
+            acknowledged.update(line.strip() for line in process.stdout if line.endswith("\n"))
+
+    kept = existing_store(url_of(path)).interceptions()
+
+    assert sql(path, "PRAGMA integrity_check") == [("ok",)]
+    assert acknowledged <= {each.id for each in kept}
+    assert {each.end for each in kept} <= {"completed", "interrupted"}
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_any_text_comes_back_from_what_a_database_can_keep(text):
+    column = AnyText()
+
+    kept = column.process_bind_param(text, SQLITE)
+
+    assert kept is not None
+    assert "\0" not in kept.encode().decode()
+    assert column.process_result_value(kept, SQLITE) == text
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.binary(max_size=9))), st.text())
+def test_a_record_comes_back_from_its_row(chunks, error):
+    record = replace(answered("a"), chunks=tuple(chunks), error=error)
+
+    back = record_of(record_row(record))
+
+    assert (back, back.chunks) == (record, record.chunks)
+
+
+def test_an_interception_comes_back_from_its_row():
+    assert interception_of(interception_row(asked("a", end="truncated"))) == asked(
+        "a", end="truncated"
+    )
+
+
+def _prepare(store: SqlStore, statement: Callable[[], str]) -> None:
+    """What every later connection of the store says first."""
+    from sqlalchemy import event
+
+    @event.listens_for(store._engine, "connect")
+    def prepare(connection, _record):
+        connection.execute(statement())
