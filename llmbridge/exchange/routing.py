@@ -115,7 +115,7 @@ class Router:
         provider, rest, bare = self._find(request, path)
         target = _below(provider, rest)
         dialect = _dialect(request.method, target, provider)
-        if dialect is GOOGLE_GEMINI:
+        if GOOGLE_GEMINI.name in (dialect.name, *provider.dialects):
             # A key there would be the bridge's own, or end in the log of whoever relays it.
             query = "&".join(each for each in query.split("&") if not each.startswith("key="))
             mark = "?" if query else ""
@@ -176,7 +176,8 @@ class Router:
         first, _, rest = path[1:].partition("/")
         if first in self.providers:
             return self.providers[first], f"/{rest}", False
-        if (not in_process or _LOCAL.match(request.host)) and operation(path):
+        googles = operation(path) or path.startswith("/v1beta/models")
+        if googles and (not in_process or _LOCAL.match(request.host)):
             return self.providers["google"], path, True
         if in_process and not _LOCAL.match(request.host):
             return Provider(_label(request.host), ""), path, False

@@ -112,7 +112,7 @@ def _credentials(call: Call, client_keys: bool) -> Fields:
 def _clients_own(call: Call) -> Fields:
     headers = call.request.headers
     own: list[tuple[str, str]] = [(name, headers[name]) for name in _CREDENTIALS if name in headers]
-    if not own and call.dialect is GOOGLE_GEMINI:
+    if not own and GOOGLE_GEMINI.name in call.provider.dialects:
         # Google's REST clients put it in the address, where logs would show it: it goes on as a header.
         keys = parse_qs(call.request.target.partition("?")[2]).get("key", [])
         if any(_BAD_VALUE.search(key) for key in keys):

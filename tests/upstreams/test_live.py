@@ -373,6 +373,23 @@ async def test_googles_key_in_the_address_goes_on_as_a_header(
     assert "AIza" not in repr([*bridge.records, *bridge.interceptions])
 
 
+@pytest.mark.parametrize("prefix", ["", "/google"], ids=["bare", "named"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1beta/models"), ("POST", "/v1beta/models/m-1:countTokens")]
+)
+async def test_googles_other_operations_reach_google(prefix: str, method: str, path: str) -> None:
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(
+            provider.url, environ={"GEMINI_API_KEY": "AIzaB"}, base_urls={"google": provider.url}
+        )
+        async with client_of(bridge) as client:
+            await client.request(method, f"{prefix}{path}?key=AIzaC&pageSize=5", content=b"{}")
+
+    [asked] = provider.asked
+    assert (asked.method, asked.target) == (method, f"{path}?pageSize=5")
+    assert asked["x-goog-api-key"] == "AIzaB"
+
+
 async def test_a_key_in_the_address_that_no_header_can_hold_is_refused() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         urls = {"google": provider.url}
