@@ -35,11 +35,14 @@ from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
+from llmbridge.exchange.tool_loop import ToolLoop
+from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
 from llmbridge.frontends.http_libraries import is_httpx, library_of
 from llmbridge.frontends.portal import Portal
 from llmbridge.providers import PROVIDERS, Provider, dialect_named, rows_with
 from llmbridge.stores.opening import open_store
+from llmbridge.tools.functions import Function, toolboxes
 from llmbridge.upstreams.live import Live
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
@@ -63,8 +66,9 @@ class Bridge:
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
     what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
     first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
-    provider with its key, `routes` sends bare requests elsewhere by model. `calliope` serves Calliope's routes, too. The
-    environment is read here, once.
+    provider with its key, `routes` sends bare requests elsewhere by model. `tools` (functions, toolboxes) are offered to
+    models and run here; `tool_gate` may refuse a call. `calliope` serves Calliope's routes, too. The environment is read
+    here, once.
 
     Raises:
         ConfigurationError: a provider, URL, route or store that cannot be.
@@ -80,6 +84,9 @@ class Bridge:
         providers: Iterable[Provider] = (),
         base_urls: Mapping[str, str] | None = None,
         routes: Mapping[str, str] | None = None,
+        tools: Iterable[Function | Toolbox] = (),
+        tool_gate: Gate | None = None,
+        tool_limits: ToolLimits | None = None,
         allowed_hosts: Iterable[str] = (),
         calliope: "Calliope | None" = None,
         environ: Mapping[str, str] | None = None,
@@ -102,11 +109,13 @@ class Bridge:
         recorder = Recorder(self.store, redactor)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
-        self._intercepted = bool(interceptors)
+        boxes = toolboxes(tools)
+        self._intercepted = bool(interceptors or boxes)
         interceptors = (
             translate,
             *interceptors,
             self._rewriter,
+            ToolLoop(boxes, tool_gate, tool_limits),
             LoggedBodies(redactor),
             recorder,
             NotItself(self._served),

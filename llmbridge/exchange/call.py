@@ -107,7 +107,7 @@ class Call:
     """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes.
 
     `dialect` is the provider's; `client_dialect` is the client's where it is another one, and the answer must be
-    translated. `faults` collects what is injected on the way; `replace` hands on the same list.
+    translated. `round` counts the times an upstream is asked. `faults` collects what is injected on the way; `replace` hands on the same list.
     """
 
     id: str
@@ -119,6 +119,7 @@ class Call:
     streaming: bool = False
     received: Received | None = None
     client_dialect: Dialect | None = None
+    round: int = 0
     faults: list[str] = field(default_factory=list[str], compare=False)
 
     def __repr__(self) -> str:

@@ -64,6 +64,7 @@ class Recorder:
                 headers=headers,
                 chunks=kept,
                 started_at=started_at,
+                round=call.round,
                 model=call.model or None,
                 head_s=head_s,
                 duration_s=self._monotonic() - start,

@@ -1,0 +1,33 @@
+"""What the tool loop needs of tools: what there is, and a way to run one; a gate that may refuse."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from llmbridge.canon.messages import ToolCall, ToolResult, ToolSpec
+
+
+@runtime_checkable
+class Toolbox(Protocol):
+    """Tools that the bridge runs itself."""
+
+    def specs(self) -> Sequence[ToolSpec]:
+        """What is on offer, by names that no two tools share."""
+        ...
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one; a failure of the tool is a result with `is_error`."""
+        ...
+
+
+Gate = Callable[[ToolCall], str | Awaitable[str | None] | None]
+"""Says why a call is refused, or None; the model is told the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """How far the bridge goes with tools for one answer."""
+
+    rounds: int = 10
+    tool_timeout_s: float = 60
+    result_chars: int = 100_000

@@ -1,0 +1,1 @@
+"""Tools that the bridge offers to models and runs itself."""
