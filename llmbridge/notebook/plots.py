@@ -1,0 +1,133 @@
+"""Plots of the frames: each takes a frame and returns the figure. Needs the extra `plot`.
+
+A figure belongs to nobody but the caller: nothing is shown, and no list of open figures grows.
+"""
+
+# matplotlib leaves its keyword arguments without a type.
+# pyright: reportUnknownMemberType=false
+
+from io import BytesIO
+
+import pandas as pd
+
+from llmbridge.errors import ConfigurationError
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:  # pragma: no cover
+    raise ConfigurationError("plots need matplotlib: pip install 'llmbridge[plot]'") from error
+
+
+class Plot(Figure):
+    """A figure that a cell shows, with or without `%matplotlib inline`."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = BytesIO()
+        self.savefig(drawn, format="png", bbox_inches="tight")
+        return drawn.getvalue()
+
+
+def timeline(events: pd.DataFrame) -> Figure:
+    """One line for each kind of event, a mark when one came: of `events`, best of one interception."""
+    _need(events, "time_s", "type", "event")
+    figure, axes = _begin("seconds since the request", "")
+    timed = events[events["time_s"].notna()]
+    kinds = timed["type"].fillna(timed["event"]).fillna("")
+    names = list(dict.fromkeys(kinds.tolist()))
+    times = [timed.loc[kinds == name, "time_s"].tolist() for name in names]
+    if names:
+        axes.eventplot(times, linelengths=0.8)
+    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    return figure
+
+
+def first_bytes(interceptions: pd.DataFrame) -> Figure:
+    """How long the first byte took, as a share of the interceptions, by model."""
+    _need(interceptions, "model", "ttft_s")
+    return _shares(interceptions, "model", "ttft_s", "seconds to the first byte")
+
+
+def gaps(events: pd.DataFrame) -> Figure:
+    """How long it was quiet before an event, as a share of the events."""
+    _need(events, "gap_s")
+    return _shares(events.assign(all="events"), "all", "gap_s", "seconds since the event before")
+
+
+def usage(token_usage: pd.DataFrame, column: str = "total_tokens") -> Figure:
+    """A column of `token_usage` added up over time, by model: tokens, or "cost_usd".
+
+    What is not known adds nothing.
+    """
+    _need(token_usage, "recorded_at", "model", column)
+    figure, axes = _begin("UTC", f"{column}, added up")
+    for model, rows in _by(token_usage, "model"):
+        rows = rows[rows["recorded_at"].notna()].sort_values("recorded_at")
+        total = rows[column].astype("float64").fillna(0).cumsum()
+        axes.step(rows["recorded_at"].tolist(), total.tolist(), ".-", where="post", label=model)
+    _legend(axes)
+    figure.autofmt_xdate()
+    return figure
+
+
+def cache_hits(token_usage: pd.DataFrame) -> Figure:
+    """Which share of the input came from the provider's cache, by model."""
+    columns = ["input_tokens", "cache_read_tokens", "cache_write_tokens"]
+    _need(token_usage, "model", *columns)
+    figure, axes = _begin("share of the input read from the cache", "")
+    for model, rows in _by(token_usage, "model"):
+        sums = [float(rows[column].astype("float64").sum()) for column in columns]
+        axes.barh(model, sums[1] / sum(sums) if sum(sums) else 0.0)
+    axes.set_xlim(0, 1)
+    return figure
+
+
+def tools(tool_calls: pd.DataFrame) -> Figure:
+    """How often each tool was called."""
+    _need(tool_calls, "name")
+    figure, axes = _begin("calls", "")
+    for name, rows in _by(tool_calls, "name"):
+        axes.barh(name, len(rows))
+    axes.locator_params(axis="x", integer=True)
+    return figure
+
+
+def _begin(x: str, y: str) -> tuple[Plot, Axes]:
+    figure = Plot(figsize=(8, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _shares(frame: pd.DataFrame, by: str, column: str, x: str) -> Figure:
+    figure, axes = _begin(x, "share")
+    for name, rows in _by(frame, by):
+        values = sorted(rows[column].dropna().astype("float64").tolist())
+        if values:
+            axes.ecdf(values, label=name)
+    _legend(axes)
+    return figure
+
+
+def _by(frame: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+    names = frame[column].fillna("unknown")
+    return [(_plain(name), frame[names == name]) for name in sorted(set(names.tolist()))]
+
+
+def _plain(name: object) -> str:
+    """A name as it is: no formula between dollar signs, and not hidden from the legend."""
+    told = str(name).replace("$", r"\$")
+    return f" {told}" if told.startswith("_") else told
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
+
+
+def _need(frame: pd.DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ConfigurationError(
+            f"the frame has no {missing!r}: give the one that the plot's argument is named after"
+        )
