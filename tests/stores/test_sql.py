@@ -14,12 +14,14 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 from sqlalchemy.dialects.sqlite import dialect
 
-from llmbridge import Bridge, Replay, Script, frames
+from llmbridge import Bridge, Replay, Script, calls, frames
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.record import Interception, Record, Store
+from llmbridge.frames.columns import FRAMES
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.opening import existing_store, open_store
 from llmbridge.stores.sql import SqlStore
@@ -273,6 +275,29 @@ def test_a_bridge_writes_it_and_a_replay_and_frames_read_it(path):
 
     assert replayed == message
     assert usage["end"].tolist() == ["completed"]
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_of_a_database_are_those_of_memory(path, name):
+    memory, sqlite = MemoryStore(), SqlStore(url_of(path))
+    with Bridge(Script("It is noon.", calls("clock", at="noon")), store=memory) as bridge:
+        for _ in range(2):
+            bridge.anthropic().messages.create(
+                model="claude-x", max_tokens=9, messages=[{"role": "user", "content": "time?"}]
+            )
+    for record in memory:
+        sqlite.add(record)
+    for interception in memory.interceptions():
+        sqlite.end(interception)
+    sqlite.close()
+
+    found, same = (
+        [getattr(frames, name)(source, **filters) for filters in ({}, {"model": "claude-*"})]
+        for source in (url_of(path), memory)
+    )
+
+    for one, other in zip(found, same, strict=True):
+        assert_frame_equal(one, other)
 
 
 def test_closing_leaves_no_thread(path):
