@@ -102,8 +102,7 @@ class Bridge:
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
         redactor = Redactor(secrets_of(environ) | {row.key for row in rows if row.key})
-        equip: Callable[[Redactor, Callable[[], Handler]], None] | None
-        equip = getattr(self.upstream, "equip", None)
+        equip: Callable[..., None] | None = getattr(self.upstream, "equip", None)
         if equip is not None:
             equip(redactor, Live)
         recorder = Recorder(self.store, redactor)
@@ -127,8 +126,7 @@ class Bridge:
         self._calliope = calliope
         self._entry: Handle = self.handle
         if calliope is not None:
-            spends = self._spends_keys
-            known = self._router.providers
+            known, spends = self._router.providers, self._spends_keys
             self._entry = calliope.in_front_of(self.handle, known, spends_keys=spends)
         self._portal = Portal(self._close_upstream)
         self._servers: list[Server] = []
@@ -428,6 +426,7 @@ class Bridge:
             allowed_hosts=None if hosts is None else {*LOOPBACK_HOSTS, *hosts},
             allowed_origins=origins,
             limits=Limits(in_flight=max_in_flight),
+            metrics=getattr(self.store, "render_metrics", None),
         )
 
     def _upstream_part(self, name: str) -> None:

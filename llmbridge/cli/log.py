@@ -1,83 +1,19 @@
 """A log of what clients asked: one line when an interception ends."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from queue import Full, Queue
-from threading import Thread
 
 from llmbridge.canon.messages import Usage
 from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Interception, Record, Store
+from llmbridge.stores.followed import FollowedStore
 
-_Ended = tuple[Interception, Sequence[Record]]
 
-
-class LoggedStore:
-    """The store it is given, which also says a line about every interception that ends.
-
-    Lines are written by a thread of their own: neither decoding nor a reader who is slow may hold up a relay. A reader
-    who is too slow misses lines.
-    """
+class LoggedStore(FollowedStore):
+    """The store it is given, which also says a line about every interception that ends; a slow reader misses lines."""
 
     def __init__(self, store: Store, say: Callable[[str], None]) -> None:
-        self._store = store
-        self._say = say
-        self._rounds: dict[str, list[Record]] = {}
-        self._ended: Queue[_Ended | None] = Queue(maxsize=1000)
-        self._writer = Thread(target=self._write, name="llmbridge log", daemon=True)
-        self._writer.start()
-
-    def __repr__(self) -> str:
-        return repr(self._store)
-
-    async def begin(self, interception: Interception) -> None:
-        """Pass it on, and expect its records."""
-        await self._store.begin(interception)
-        self._rounds[interception.id] = []
-
-    def add(self, record: Record) -> None:
-        """Pass it on, and keep it until its interception ends."""
-        self._store.add(record)
-        if record.interception_id in self._rounds:
-            self._rounds[record.interception_id].append(record)
-
-    def end(self, interception: Interception) -> None:
-        """Pass it on, and have the line written."""
-        self._store.end(interception)
-        self._put((interception, self._rounds.pop(interception.id, ())))
-
-    def flush(self) -> None:
-        """Return when everything so far is in the store; lines may still come."""
-        self._store.flush()
-
-    def close(self) -> None:
-        """Close the store, write the last lines. Twice is fine."""
-        try:
-            self._store.close()
-        finally:
-            self._put(None)
-            self._writer.join(timeout=2)
-
-    def interceptions(self, **filters: object) -> Sequence[Interception]:
-        """Those of the store."""
-        return self._store.interceptions(**filters)
-
-    def records(self, **filters: object) -> Sequence[Record]:
-        """Those of the store."""
-        return self._store.records(**filters)
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self._store)
-
-    def _put(self, item: _Ended | None) -> None:
-        try:
-            self._ended.put_nowait(item)
-        except Full:
-            return
-
-    def _write(self) -> None:
-        while (item := self._ended.get()) is not None:
-            self._say(log_line(*item))
+        super().__init__(store, lambda ended, records: say(log_line(ended, records)), limit=1000)
 
 
 def log_line(interception: Interception, records: Sequence[Record]) -> str:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import anyio
+import anyio.to_thread
+
 from llmbridge.errors import (
     BridgeError,
     BridgeShutdown,
@@ -65,8 +68,10 @@ class ASGIApp:
         allowed_hosts: Collection[str] | None,
         allowed_origins: Collection[str] = (),
         limits: Limits = Limits(),
+        metrics: Callable[[], bytes] | None = None,
     ) -> None:
         self.token = token
+        self._metrics = metrics
         self._handle = handle
         self._encode_error = encode_error
         self._door = Door(token, allowed_hosts, allowed_origins)
@@ -128,6 +133,10 @@ class ASGIApp:
             arrival.consumed = self._door.check_caller(
                 arrival.method, fields, bare=bare, also=_ALSO.get(arrival.path, ())
             )
+            if arrival.path == "/metrics" and self._metrics is not None:
+                text = await anyio.to_thread.run_sync(self._metrics)
+                await _answer(send, 200, text)
+                return
             self._check_room(fields)
             self._in_flight += 1
             try:

@@ -1,0 +1,163 @@
+"""What happened, for Prometheus: the same numbers as the frames, counted as interceptions end.
+
+Source: aibridge's metrics, names and labels. Needs the extra `otel`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.record import Interception, Record, Store
+from llmbridge.frames.columns import FRAMES
+from llmbridge.frames.entry import Entry
+from llmbridge.frames.rows import interception_rows, prompt_rows, token_usage_rows, tool_call_rows
+from llmbridge.stores.followed import FollowedStore
+from llmbridge.stores.memory import MemoryStore
+
+BUCKETS_S = (0.5, 2, 5, 15, 30, 60, 120)
+MOST_VALUES = 1000
+"""How many models, clients and actors are told apart; the rest is `other`, since clients choose these words."""
+
+_TYPES = {
+    "input_tokens": "input",
+    "output_tokens": "output",
+    "cache_read_tokens": "cache_read_input_tokens",
+    "cache_write_tokens": "cache_write_input_tokens",
+    "reasoning_tokens": "reasoning",
+}
+_UNREAD = ("opaque", "models")
+
+
+class MeteredStore(FollowedStore):
+    """A store that counts: `Bridge(store=MeteredStore())` serves the counts at `/metrics`.
+
+    Raises:
+        ConfigurationError: prometheus-client is not installed.
+    """
+
+    def __init__(self, store: Store | None = None) -> None:
+        try:
+            prometheus: Any = import_module("prometheus_client")
+        except ImportError as error:
+            raise ConfigurationError(
+                "metrics need prometheus-client: pip install llmbridge[otel]"
+            ) from error
+        self._counts = _Counts(prometheus)
+        self._under_way: dict[str, Interception] = {}
+        super().__init__(MemoryStore() if store is None else store, self._counts.take)
+
+    async def begin(self, interception: Interception) -> None:
+        """Pass it on; it is in flight from here."""
+        await super().begin(interception)
+        self._under_way[interception.id] = interception
+
+    def end(self, interception: Interception) -> None:
+        """Pass it on, and count it."""
+        self._under_way.pop(interception.id, None)
+        super().end(interception)
+
+    def render_metrics(self) -> bytes:
+        """The counts in Prometheus' text format; all that has ended is in them."""
+        self.catch_up()
+        return self._counts.render(tuple(self._under_way.values()))
+
+
+class _Counts:
+    """The metrics of one store, in a registry of their own."""
+
+    def __init__(self, prometheus: Any) -> None:
+        self._prometheus = prometheus
+        self._registry = prometheus.CollectorRegistry()
+        self._seen: dict[str, set[str]] = {}
+        who = ("initiator_id", "client")
+        asked = ("provider", "model", "status", "route", "method", *who)
+        self._interceptions = self._counter("interceptions", "Interceptions that ended.", asked)
+        self._prompts = self._counter("prompts", "Prompts.", ("provider", "model", *who))
+        self._tokens = self._counter("tokens", "Tokens.", ("provider", "model", "type", *who))
+        tool = ("provider", "model", "name")
+        self._injected = self._counter(
+            "injected_tool_invocations",
+            "Tools that the bridge ran.",
+            ("provider", "model", "server", "name"),
+        )
+        self._selected = self._counter(
+            "non_injected_tool_selections", "Tools that clients were asked to run.", tool
+        )
+        self._passed = self._counter(
+            "passthrough", "Calls that were only passed on.", ("provider", "route", "method")
+        )
+        self._durations = prometheus.Histogram(
+            "interceptions_duration_seconds",
+            "How long interceptions took.",
+            ("provider", "model"),
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+        self._in_flight = prometheus.Gauge(
+            "interceptions_inflight",
+            "Interceptions under way.",
+            ("provider", "model", "route"),
+            registry=self._registry,
+        )
+
+    def take(self, interception: Interception, records: Sequence[Record]) -> None:
+        """Count what has ended."""
+        # Copies: a decoded message stays with its record, and the store keeps the record.
+        entry = Entry(interception.id, interception, tuple(replace(each) for each in records))
+        provider, route = interception.provider or "", _route(interception)
+        method = interception.request.method
+        if interception.dialect in _UNREAD:
+            self._passed.labels(provider, self._known("route", route), method).inc()
+            return
+        row = next(_named("interceptions", interception_rows([entry])))
+        model = self._known("model", row["model"])
+        who = (self._known("actor", interception.actor), self._known("client", interception.client))
+        status = "completed" if interception.end == "completed" else "failed"
+        self._interceptions.labels(provider, model, status, route, method, *who).inc()
+        if row["duration_s"] is not None:
+            self._durations.labels(provider, model).observe(row["duration_s"])
+        for _ in prompt_rows([entry]):
+            self._prompts.labels(provider, model, *who).inc()
+        for used in _named("token_usage", token_usage_rows([entry])):
+            for column, kind in _TYPES.items():
+                if used[column]:
+                    self._tokens.labels(provider, model, kind, *who).inc(used[column])
+        for call in _named("tool_calls", tool_call_rows([entry])):
+            name = self._known("tool", call["name"])
+            if call["injected"]:
+                server = self._known("server", call["server"])
+                self._injected.labels(provider, model, server, name).inc()
+            else:
+                self._selected.labels(provider, model, name).inc()
+
+    def render(self, under_way: Iterable[Interception]) -> bytes:
+        """All of it, with what is under way now."""
+        self._in_flight.clear()
+        for each in under_way:
+            model = self._known("model", each.model)
+            self._in_flight.labels(each.provider or "", model, _route(each)).inc()
+        text: bytes = self._prometheus.generate_latest(self._registry)
+        return text
+
+    def _counter(self, name: str, about: str, labels: Sequence[str]) -> Any:
+        return self._prometheus.Counter(name, about, labels, registry=self._registry)
+
+    def _known(self, label: str, value: object) -> str:
+        word, seen = str(value or "")[:200], self._seen.setdefault(label, set())
+        if word not in seen and len(seen) >= MOST_VALUES:
+            return "other"
+        seen.add(word)
+        return word
+
+
+def _named(frame: str, rows: Iterable[Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
+    names = [column.name for column in FRAMES[frame]]
+    return (dict(zip(names, row, strict=True)) for row in rows)
+
+
+def _route(interception: Interception) -> str:
+    """The path without the provider's name."""
+    path, name = interception.request.path, f"/{interception.provider}/"
+    return path[len(name) - 1 :] if path.startswith(name) else path

@@ -1,0 +1,88 @@
+"""A store that somebody follows: each interception that ends is told, with its records, beside the calls."""
+
+from collections.abc import Callable, Iterator, Sequence
+from queue import Full, Queue
+from threading import Event, Thread
+
+from llmbridge.exchange.record import Interception, Record, Store
+
+Ended = tuple[Interception, Sequence[Record]]
+
+
+class FollowedStore:
+    """The store it is given, which also tells of every interception that ends.
+
+    `tell` runs in a thread of its own: neither decoding nor a reader who is slow may hold up a relay. With `limit` a reader
+    who is too slow misses some; without one all wait for their turn.
+    """
+
+    def __init__(
+        self, store: Store, tell: Callable[[Interception, Sequence[Record]], None], limit: int = 0
+    ) -> None:
+        self._store = store
+        self._tell = tell
+        self._rounds: dict[str, list[Record]] = {}
+        self._ended: Queue[Ended | Event | None] = Queue(maxsize=limit)
+        self._teller = Thread(target=self._work, name="llmbridge follows", daemon=True)
+        self._teller.start()
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    async def begin(self, interception: Interception) -> None:
+        """Pass it on, and expect its records."""
+        await self._store.begin(interception)
+        self._rounds[interception.id] = []
+
+    def add(self, record: Record) -> None:
+        """Pass it on, and keep it until its interception ends."""
+        self._store.add(record)
+        if record.interception_id in self._rounds:
+            self._rounds[record.interception_id].append(record)
+
+    def end(self, interception: Interception) -> None:
+        """Pass it on, and have it told."""
+        self._store.end(interception)
+        self._put((interception, self._rounds.pop(interception.id, ())))
+
+    def flush(self) -> None:
+        """Return when everything so far is in the store; some may still be to tell."""
+        self._store.flush()
+
+    def catch_up(self, timeout_s: float = 5.0) -> None:
+        """Return when all that has ended was told, or time is up."""
+        told = Event()
+        self._put(told)
+        told.wait(timeout_s)
+
+    def close(self) -> None:
+        """Close the store, tell the last ones. Twice is fine."""
+        try:
+            self._store.close()
+        finally:
+            self._put(None)
+            self._teller.join(timeout=2)
+
+    def interceptions(self, **filters: object) -> Sequence[Interception]:
+        """Those of the store."""
+        return self._store.interceptions(**filters)
+
+    def records(self, **filters: object) -> Sequence[Record]:
+        """Those of the store."""
+        return self._store.records(**filters)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._store)
+
+    def _put(self, item: Ended | Event | None) -> None:
+        try:
+            self._ended.put_nowait(item)
+        except Full:
+            return
+
+    def _work(self) -> None:
+        while (item := self._ended.get()) is not None:
+            if isinstance(item, Event):
+                item.set()
+            else:
+                self._tell(*item)
