@@ -28,6 +28,7 @@ BENCHMARKS = {
     "startup": "startup",
     "functions": "functions",
     "plugin": "plugin",
+    "tools": "tools",
 }
 
 NAMES = ", ".join(BENCHMARKS)
