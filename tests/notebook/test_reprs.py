@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
 
 from llmbridge import Bridge, Cassette, Script
@@ -201,3 +202,18 @@ def test_a_message_of_many_long_blocks_stays_small() -> None:
     many = AssistantMessage(tuple(Text("<" * 100_000) for _ in range(500)))
 
     assert len(html(many)) < 40_000
+
+
+def test_a_key_that_a_client_sent_is_never_shown() -> None:
+    path = "google/v1beta/models/gemini-3:generateContent?key=AIzaFAKE0006"
+    with Bridge(Script("hi"), environ={}) as bridge:
+        with httpx2.Client(transport=bridge.transport()) as client:
+            client.post(
+                f"http://localhost/{path}",
+                json={"contents": [], "api_key": "sk-FAKE0007"},
+                headers={"authorization": "Bearer sk-proj-FAKEfakeFAKE0002"},
+            )
+
+        shown = [html(value) for value in (bridge, *bridge.interceptions, *bridge.records)]
+
+    assert (len(shown), "FAKE" in "".join(shown)) == (3, False)
