@@ -160,7 +160,8 @@ class SqlWriter:
             if self._failure is None:
                 _logger.error("%s; what came is kept in memory", error.message)
             # A start is refused, and all else waits for a better time.
-            self._settle(batch, [job for job in batch if job.waiter is not None], error)
+            starts = [job for job in batch if job.waiter is not None]
+            self._settle(batch, starts + self._starts_behind(), error)
         except Exception as error:
             # The border: one row that no database takes must not hold up the others.
             if len(batch) > 1:
@@ -171,6 +172,18 @@ class SqlWriter:
                 self._settle(batch, batch, None, error)
         else:
             self._settle(batch, batch, None)
+
+    def _starts_behind(self) -> list[Job]:
+        """Take the other starts out of the queue: behind rows that cannot be written they would wait for ever."""
+        with self._changed:
+            starts = [job for job in self._jobs if job.waiter is not None]
+            self._jobs = deque(job for job in self._jobs if job.waiter is None)
+            self._hurried -= len(starts)
+        for job in starts:
+            # One that nobody waits for any more is not to be told.
+            if job.waiter and not job.waiter.set_running_or_notify_cancel():
+                job.waiter = None
+        return starts
 
     def _settle(
         self,

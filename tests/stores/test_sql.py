@@ -251,6 +251,21 @@ async def test_a_full_disk_refuses_calls_and_loses_nothing(path):
     store.close()
 
 
+async def test_a_start_behind_many_rows_that_cannot_be_written_is_refused(path):
+    store = SqlStore(url_of(path))
+    limit = {"pages": 40}
+    _prepare(store, lambda: f"PRAGMA max_page_count = {limit['pages']}")
+    for number in range(150):
+        store.add(answered(str(number), b"x" * 10_000))
+
+    with anyio.fail_after(10), pytest.raises(StoreUnavailable, match="disk is full"):
+        await store.begin(asked("a"))
+    limit["pages"] = 1_000_000
+    store.close()
+
+    assert (len(store.records()), store.interceptions()) == (150, [])
+
+
 async def test_a_client_that_leaves_while_its_start_is_written_is_on_record(path):
     bridge = Bridge(Script("Hi"), store=url_of(path))
     with anyio.CancelScope() as scope:
