@@ -38,9 +38,9 @@ from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.exchange.tool_loop import ToolLoop
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
-from llmbridge.frontends.http_libraries import is_httpx, library_of
+from llmbridge.frontends.http_libraries import is_httpx, library_of, sdk_arguments
 from llmbridge.frontends.portal import Portal
-from llmbridge.providers import PROVIDERS, Provider, dialect_named, rows_with
+from llmbridge.providers import Provider, dialect_named, rows_with
 from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
 from llmbridge.upstreams.live import Live
@@ -443,17 +443,6 @@ class Bridge:
     def _sdk(
         self, provider: str, sdk: ModuleType, options: dict[str, Any], *, sync: bool = True
     ) -> dict[str, Any]:
-        """Keyword arguments for an SDK client: no key of ours, the provider's own address, our transport."""
         module = library_of(sdk)
-        client = (
-            module.Client(transport=self.transport(module))
-            if sync
-            else module.AsyncClient(transport=self.async_transport(module))
-        )
-        row = next(row for row in PROVIDERS if row.name == provider)
-        return {
-            "api_key": "llmbridge",
-            "base_url": row.base_url,
-            "http_client": client,
-            **options,
-        }
+        transport = self.transport(module) if sync else self.async_transport(module)
+        return sdk_arguments(provider, module, transport, options, sync=sync)
