@@ -1,4 +1,4 @@
-"""What five other systems do, row by row, and which of our tests hold each row.
+"""What others do and what a replay must stand, row by row, and which of our tests hold each row.
 
 A test names its rows with `@pytest.mark.feature("bitop", 7, 8)`; `docs/reference/compatibility.md` is made from that.
 """
@@ -117,6 +117,20 @@ SYSTEMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "tools of MCP servers injected",
             "allowed routes passed through, others refused",
             "streams as state machines",
+        ),
+    ),
+    "replay": (
+        "The acceptance checks of recording and replay",
+        (
+            "recorded while it streams: the first piece does not wait for the rest, and bytes, events and pieces come again",
+            "plain vcrpy and pytest-recording replay our file; saved again by vcrpy it has its timing (`make compat`: also vcrpy 6)",
+            "files of vcrpy before 6 and of today, of pydantic-ai, cassetter and Ruby VCR are read",
+            "an upstream that drops inside a stream drops at the same event, with the same failure",
+            "requests that were recorded side by side have each their own answer",
+            "no planted secret in any file, however it was split over pieces",
+            "a miss fails the test of an agent that catches every exception, and says what differs",
+            "rates and pace, by `make bench` (`replay`, `pace`, `inprocess`); the tests hold what it counts on",
+            "a request that differs in one thing, and that looser rules would answer, is a miss",
         ),
     ),
 }

@@ -56,6 +56,7 @@ def test_the_manifest_is_covered_whole() -> None:
     assert sum(len(file.values[1]) for file in files) == INTERACTIONS
 
 
+@pytest.mark.feature("replay", 3)
 @pytest.mark.parametrize(("file", "items"), [*cassettes()])
 def test_every_recording_has_the_status_and_the_body_of_the_manifest(
     file: str, items: list[dict[str, Any]]

@@ -49,6 +49,7 @@ def test_generated_stream_is_a_whole_message(dialect: str) -> None:
     assert (message.stop_reason, message.content[0].text) == ("stop", "".join(pieces(40)))
 
 
+@pytest.mark.feature("replay", 8)
 @needs_compiler
 @pytest.mark.parametrize("wire", WIRES)
 def test_load_counts_every_event(provider: Program, wire: str) -> None:
@@ -57,12 +58,14 @@ def test_load_counts_every_event(provider: Program, wire: str) -> None:
     assert figures["all_events"] >= WIRES[wire].events * figures["all_requests"] > 0
 
 
+@pytest.mark.feature("replay", 8)
 def test_an_event_comes_with_the_write_that_makes_it_whole() -> None:
     came = [(1.0, b"ab"), (2.0, b"cd"), (3.0, b"e")]
 
     assert list(arrivals(came, [b"a", b"bcd", b"e"])) == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.feature("replay", 8)
 def test_other_bytes_have_no_lateness() -> None:
     with pytest.raises(ValueError, match="byte by byte"):
         list(arrivals([(1.0, b"ab")], [b"a", b"c"]))

@@ -312,6 +312,7 @@ def test_a_known_secret_that_goes_on_after_its_shape_goes_whole():
     assert Redactor([secret]).text(f"<{secret}>") == "<<redacted:openai-key>>"
 
 
+@pytest.mark.feature("replay", 6)
 @pytest.mark.parametrize("secret", [KNOWN, "sk-ant-api03-FAKEfakeFAKE0001"])
 def test_finds_a_secret_split_at_every_place(secret):
     redactor = Redactor([KNOWN])
@@ -445,6 +446,7 @@ def test_shows_no_secret_of_its_own():
     assert KNOWN not in repr(redactor)
 
 
+@pytest.mark.feature("replay", 6)
 @needs_shared
 def test_no_planted_secret_is_left():
     assert SHARED is not None

@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from tests.pytest_plugin.project import outcomes
 
 pytest_plugins = ["pytester"]
@@ -85,6 +87,7 @@ async def test_anyio(anyio_backend):
     assert outcomes(project.run_apart()) == {"passed": 2}
 
 
+@pytest.mark.feature("replay", 2)
 def test_tests_of_pytest_recording_stay_theirs_and_their_cassettes_can_be_ours(project):
     for test in ("test_theirs", "test_ours"):
         project.cassette(test)

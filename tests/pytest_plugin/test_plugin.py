@@ -122,6 +122,7 @@ def test_lines(fake_llm):
 # Strictness
 
 
+@pytest.mark.feature("replay", 7)
 def test_a_miss_fails_the_test_of_an_agent_that_swallows_it(project):
     project.cassette("test_noon")
     project.tests("""

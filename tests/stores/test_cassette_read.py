@@ -83,6 +83,7 @@ def test_repeated_headers_stay_apart():
     assert record.headers.pairs == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
 
 
+@pytest.mark.feature("replay", 3)
 def test_reads_the_form_that_httpx_had_before_vcrpy_6():
     (record,) = loads(
         plain(status=None, body=None, status_code=404, content="nö", headers={}, http_version="1.1")
@@ -91,6 +92,7 @@ def test_reads_the_form_that_httpx_had_before_vcrpy_6():
     assert (record.status, record.body) == (404, "nö".encode())
 
 
+@pytest.mark.feature("replay", 3)
 def test_reads_parsed_bodies():
     parsed = {"a": [1, 1.5, True, None, "é"]}
     (record,) = loads(plain(parsed_body=parsed, body=None))

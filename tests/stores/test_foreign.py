@@ -143,6 +143,7 @@ FILES = {
 }
 
 
+@pytest.mark.feature("replay", 3)
 @pytest.mark.parametrize("recorder", FILES)
 def test_the_same_exchange_is_read_from_every_recorder(recorder):
     (record,) = loads(FILES[recorder])
@@ -229,6 +230,7 @@ def test_an_answer_kept_with_its_status_has_no_request(status):
     assert (record.headers, record.body) == (Headers({"a": "b"}), body.encode())
 
 
+@pytest.mark.feature("replay", 3)
 def test_reads_what_cassetter_records():
     records = list(Cassette.load(FIXTURES / "cassettes" / "cassetter.yaml"))
 

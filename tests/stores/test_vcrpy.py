@@ -45,6 +45,7 @@ def play(module: Any, path: Path, **options: Any) -> list[Any]:
         ]
 
 
+@pytest.mark.feature("replay", 2)
 @CLIENTS
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_vcrpy_replays_our_files(module, suffix, tmp_path):
@@ -65,6 +66,7 @@ def test_vcrpy_replays_our_files(module, suffix, tmp_path):
     assert answers[1].headers.get_list("set-cookie") == ["a=1", "b=2"]
 
 
+@pytest.mark.feature("replay", 2)
 @CLIENTS
 def test_vcrpy_keeps_our_key_when_it_saves(module, tmp_path, httpserver):
     path = tmp_path / "session.yaml"
@@ -81,6 +83,7 @@ def test_vcrpy_keeps_our_key_when_it_saves(module, tmp_path, httpserver):
     assert (fresh.body, fresh.timed, fresh.interception_id) == (b"fresh", False, "session.yaml#2")
 
 
+@pytest.mark.feature("replay", 3)
 @CLIENTS
 def test_reads_what_vcrpy_records(module, tmp_path, httpserver):
     path = tmp_path / "session.yaml"

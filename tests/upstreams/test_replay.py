@@ -122,6 +122,7 @@ async def test_recordings_without_a_request_answer_their_dialect_in_order() -> N
     assert got == [b"data: 1\n\n", b"data: 2\n\n"]
 
 
+@pytest.mark.feature("replay", 5)
 async def test_concurrent_requests_get_their_own_answers() -> None:
     subject = bridge([record(request(n=n), b"data: %d\n\n" % n) for n in range(20)])
     got: dict[int, bytes] = {}
@@ -147,6 +148,7 @@ async def test_a_recording_that_broke_off_breaks_off_again() -> None:
     assert (got, reply.end) == ([PIECES[0]], "truncated")
 
 
+@pytest.mark.feature("replay", 8)
 async def test_pieces_come_at_the_recorded_times() -> None:
     """By deadlines from the request on: what is late already is not waited for."""
     clock, waits = [100.0], list[float]()
@@ -193,6 +195,7 @@ async def pieces_for(frontend: str, **options: Any) -> list[bytes]:
     return [chunk async for chunk in reply]
 
 
+@pytest.mark.feature("replay", 8)
 async def test_for_a_socket_what_is_there_at_once_is_joined() -> None:
     joined = await pieces_for("server")
 

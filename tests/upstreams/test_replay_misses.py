@@ -170,6 +170,7 @@ AIMOCK_PROBES = {
 }
 
 
+@pytest.mark.feature("replay", 9)
 @pytest.mark.parametrize("other", AIMOCK_PROBES.values(), ids=AIMOCK_PROBES)
 async def test_a_looser_match_is_a_miss(other: dict[str, Any]) -> None:
     subject = Bridge(Replay([record(**turns("hi"))]), environ={})
@@ -187,6 +188,7 @@ def raising() -> Bridge:
 BODY = {"model": "m", "messages": []}
 
 
+@pytest.mark.feature("replay", 7)
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=lambda module: module.__name__)
 def test_no_handler_of_exceptions_swallows_a_miss(module: Any) -> None:
     with raising() as bridge, module.Client(transport=bridge.transport(module)) as client:

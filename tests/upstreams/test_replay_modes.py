@@ -87,6 +87,7 @@ def test_what_only_reads_needs_a_file(path: Path, mode: Mode) -> None:
         Replay(path, mode=mode, upstream=Provider())
 
 
+@pytest.mark.feature("replay", 1)
 async def test_what_was_recorded_replays(path: Path) -> None:
     with bridge(path, "once") as subject:
         live = await heard(subject, request())
@@ -104,6 +105,7 @@ async def test_what_was_recorded_is_no_replay(path: Path) -> None:
         assert [each.replayed for each in subject.upstream.recorded] == [False]
 
 
+@pytest.mark.feature("replay", 1)
 async def test_the_client_has_the_first_piece_while_the_rest_is_still_to_come(path: Path) -> None:
     go_on = anyio.Event()
 
@@ -125,6 +127,7 @@ async def test_the_client_has_the_first_piece_while_the_rest_is_still_to_come(pa
     assert (first, waiting, rest) == (says("first"), True, [DONE])
 
 
+@pytest.mark.feature("replay", 5)
 async def test_what_was_recorded_side_by_side_is_answered_each_in_its_turn(path: Path) -> None:
     """Five answers that end in the opposite order."""
     done = [anyio.Event() for _ in range(6)]
@@ -161,6 +164,7 @@ async def side_by_side(subject: Bridge) -> dict[int, str]:
     return said
 
 
+@pytest.mark.feature("replay", 4)
 async def test_a_broken_stream_is_kept_and_replays_as_it_broke(path: Path) -> None:
     pieces = (says("one"), says("two"), says("three")[:-1])
     with bridge(path, "once", Provider(pieces, cut=True)) as subject:
