@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmbridge.canon.strict_json import loads_strict
+from llmbridge.wire.loose_json import is_object
 
 T = TypeVar("T")
 
@@ -31,6 +32,15 @@ def typed(kind: type[T]) -> Callable[[str | bytes], T]:
 def loads(text: str | bytes) -> Any:
     """Any JSON value."""
     return _loads(text)
+
+
+def loads_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object; empty where the text is none."""
+    try:
+        value = _loads(text)
+    except ValueError:
+        return {}
+    return value if is_object(value) else {}
 
 
 _loads: Callable[[str | bytes], Any] = typed(object)

@@ -33,7 +33,7 @@ from llmbridge.errors import BridgeError
 from llmbridge.wire import proxy_context
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import dump
-from llmbridge.wire.fast_json import loads
+from llmbridge.wire.fast_json import loads, loads_object
 from llmbridge.wire.loose_json import camel, is_object, objects, text
 from llmbridge.wire.sse import SSE
 
@@ -60,7 +60,7 @@ class ApiStream:
 
     def verdict(self, sse: SSE) -> Verdict | None:
         """`done` completes; `error` is the last one too."""
-        match _object(sse.data).get("type"):
+        match loads_object(sse.data).get("type"):
             case "done":
                 return "completed"
             case "error":
@@ -217,7 +217,7 @@ class _Decoder:
     def feed(self, sse: SSE) -> Iterable[Delta]:
         if self._over:
             return ()
-        deltas = list(self._read(_object(sse.data)))
+        deltas = list(self._read(loads_object(sse.data)))
         if deltas and not self._begun:
             self._begun = True
             if not isinstance(deltas[0], Start):
@@ -296,14 +296,6 @@ def _is_camel(body: JsonObject) -> bool:
 
 def _blocks(turn: dict[str, Any]) -> list[dict[str, Any]]:
     return objects(turn.get("content"))
-
-
-def _object(data: str) -> dict[str, Any]:
-    try:
-        value = loads(data)
-    except ValueError:
-        return {}
-    return value if is_object(value) else {}
 
 
 def _sse(wire: JsonObject) -> SSE:

@@ -31,7 +31,7 @@ from llmbridge.canon.messages import (
 from llmbridge.errors import BridgeError, NotFound, RequestError, Unauthorized
 from llmbridge.wire import proxy_context
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
-from llmbridge.wire.fast_json import loads
+from llmbridge.wire.fast_json import loads_object
 from llmbridge.wire.loose_json import is_list, is_object, objects, text
 from llmbridge.wire.sse import SSE
 
@@ -74,7 +74,7 @@ class ProxyStream:
         """`[DONE]` completes; before it `message_end` or `done` says how."""
         if sse.data == "[DONE]":
             return "completed"
-        event = _object(sse.data)
+        event = loads_object(sse.data)
         match event.get("type"):
             case "message_end":
                 return "error" if event.get("stop_reason") == "error" else "finished"
@@ -266,7 +266,7 @@ class _Decoder:
         if self._over:
             return ()
         deltas: list[Delta] = []
-        for delta in self._read(_object(sse.data)):
+        for delta in self._read(loads_object(sse.data)):
             deltas.append(delta)
             if isinstance(delta, Finish | Fail):
                 self._over = True
@@ -376,14 +376,6 @@ def _failed(message: str) -> JsonObject:
 def _said(wire: JsonObject) -> dict[str, Any]:
     """Without what is empty, as Go leaves it out."""
     return {name: value for name, value in wire.items() if value not in ("", None)}
-
-
-def _object(data: str) -> dict[str, Any]:
-    try:
-        value = loads(data)
-    except ValueError:
-        return {}
-    return value if is_object(value) else {}
 
 
 def _dump(wire: JsonObject) -> str:
