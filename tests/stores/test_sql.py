@@ -70,6 +70,15 @@ def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def ask_the_time(bridge: Bridge) -> str:
+    message = bridge.anthropic().messages.create(
+        model="claude-x", max_tokens=9, messages=[{"role": "user", "content": "time?"}]
+    )
+    (block,) = message.content
+    assert block.type == "text"
+    return block.text
+
+
 async def test_a_start_is_there_as_soon_as_begin_returns(store):
     await store.begin(asked("a"))
 
@@ -275,6 +284,46 @@ async def test_a_client_that_leaves_while_its_start_is_written_is_on_record(path
 
     assert [each.end for each in bridge.interceptions] == ["client_gone"]
     bridge.close()
+
+
+@pytest.mark.feature("anthropic-proxy", 6)
+def test_a_row_is_there_before_the_provider_is_asked_and_complete_afterwards(path):
+    columns = 'SELECT model, status, "end" FROM interceptions'
+    seen: list[object] = []
+
+    def provider(_ask: object) -> str:
+        seen.extend([sql(path, columns), sql(path, "SELECT count(*) FROM records")])
+        return "It is noon."
+
+    with Bridge(Script(provider), store=url_of(path)) as bridge:
+        ask_the_time(bridge)
+    seen.extend(
+        [sql(path, columns), sql(path, "SELECT status, instr(body, 'noon') > 0 FROM records")]
+    )
+
+    assert seen == [
+        [("claude-x", None, None)],
+        [(0,)],
+        [("claude-x", 200, "completed")],
+        [(200, 1)],
+    ]
+
+
+@pytest.mark.feature("aibridge", 13)
+def test_a_call_that_has_begun_does_not_wait_for_the_disk(path):
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+
+        def provider(_ask: object) -> str:
+            other.execute("BEGIN IMMEDIATE")
+            return "It is noon."
+
+        with Bridge(Script(provider), store=url_of(path)) as bridge:
+            answer = ask_the_time(bridge)
+            kept = sql(path, 'SELECT "end" FROM interceptions')
+            other.rollback()
+
+    assert (answer, kept) == ("It is noon.", [(None,)])
+    assert sql(path, 'SELECT "end" FROM interceptions') == [("completed",)]
 
 
 def test_a_bridge_writes_it_and_a_replay_and_frames_read_it(path):
