@@ -9,6 +9,8 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   |-- RequestTimeout      408
 |   |-- TooLarge            413
 |   |-- Unsupported         415
+|   |-- UpgradeRefused      426
+|   |-- NotOffered          501
 |   |-- CassetteMiss        400, no recording answers
 |   |-- ScriptExhausted     400, the script has no reply left
 |   `-- ScriptFailed        400, a function in the script raised, or gave no reply
@@ -117,6 +119,18 @@ class Unsupported(RequestError):
     """The request's content type or encoding is not taken."""
 
     status: ClassVar[int] = 415
+
+
+class UpgradeRefused(RequestError):
+    """The request wants another protocol than HTTP/1.1; clients take it for a word to fall back."""
+
+    status: ClassVar[int] = 426
+
+
+class NotOffered(RequestError):
+    """The request wants its answer in a way that the bridge has not."""
+
+    status: ClassVar[int] = 501
 
 
 class CassetteMiss(RequestError):

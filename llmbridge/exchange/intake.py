@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from uuid import uuid4
 
-from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
+from llmbridge.errors import BridgeError, BridgeShutdown, End, RequestError, StoreUnavailable
 from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request, once
 from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.record import Interception, Store
@@ -175,7 +175,7 @@ def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
     """An error as a whole answer. SDKs are told not to try again what cannot succeed."""
     body = dialect.encode_error(error)
     fields = error_fields(body)
-    if error.status < 500:
+    if error.status < 500 or isinstance(error, RequestError):
         fields.append(("x-should-retry", "false"))
     reply = Reply(error.status, Headers(fields), once(body), at_once=True)
     reply.settled, reply.error = error.end, error

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import ConfigurationError, NotFound, RequestError
+from llmbridge.errors import ConfigurationError, NotFound, NotOffered, RequestError
 from llmbridge.exchange.call import Call, Received, Request
 from llmbridge.exchange.proxied import (
     PATH,
@@ -29,6 +29,7 @@ from llmbridge.wire.fast_json import typed
 from llmbridge.wire.google_gemini import GOOGLE_GEMINI, operation
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.opaque import COUNT_TOKENS, OPAQUE, OPENAI_MODELS
+from llmbridge.wire.openai_responses import OPENAI_RESPONSES
 from llmbridge.wire.settings import SETTINGS
 
 _POSTS: tuple[tuple[str, str], ...] = (
@@ -47,10 +48,11 @@ _LOCAL = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$|^[^.:]*(:\
 
 
 class _Peek(msgspec.Struct):
-    """The two keys that routing needs; their types are the client's affair."""
+    """The keys that routing needs; their types are the client's affair."""
 
     model: Any = None
     stream: Any = None
+    background: Any = None
 
 
 _peek = typed(_Peek)
@@ -132,14 +134,17 @@ class Router:
 
         Raises:
             NotFound: no provider or route of this name.
+            NotOffered: a server is asked for an answer that is fetched later, from a route that it has not.
             RequestError: the body is not JSON.
         """
         if request.caller.frontend == "server" and (
             where.client is None or where.dialect is OPAQUE
         ):
             self._check_served(request, where)
-        peek = _read(request, where.asked)
         asked = where.asked
+        peek = _read(request, asked)
+        if peek.background is True and asked is OPENAI_RESPONSES:
+            _check_background(request)
         model, streaming = _wanted(request, asked, peek)
         if where.bare:
             request, where, model = self._reroute(request, where, model)
@@ -256,6 +261,15 @@ class Router:
     def _known_routes(self) -> str:
         paths = ", ".join(dialect.path for dialect in DIALECTS.values() if dialect.path)
         return f"there are {paths}, also below /PROVIDER, such as /anthropic/v1/messages"
+
+
+def _check_background(request: Request) -> None:
+    # Clients in this process reach the provider's other routes, too.
+    if request.caller.frontend == "server":
+        raise NotOffered(
+            'a background response ("background": true) is not served here:'
+            ' leave "background" out, with "stream": true for a long answer'
+        )
 
 
 def classify(request: Request) -> Classified:

@@ -20,6 +20,7 @@ from llmbridge.errors import (
     RequestTimeout,
     TooLarge,
     Unauthorized,
+    UpgradeRefused,
 )
 from llmbridge.exchange.call import Handle, Request
 from llmbridge.exchange.proxied import PATH
@@ -38,6 +39,10 @@ ARRIVED_S = "llmbridge.arrived_s"
 _ALSO: Mapping[str, Collection[str]] = dict.fromkeys(
     ("/web", "/crawl", "/api/web", "/api/crawl"), ("key",)
 )
+
+_NO_WEBSOCKET = "WebSockets are not served here: send the request with POST over HTTP"
+# Codex takes 426 for a word to go on over HTTP at once; other failures it tries again first.
+_UPGRADE_TO = [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
 
 _logger = logging.getLogger("llmbridge.server")
 
@@ -94,7 +99,7 @@ class ASGIApp:
                 await self._live(receive, send)
             case _:
                 await receive()
-                await send({"type": "websocket.close", "code": 1000})
+                await _refuse_websocket(scope, send)
 
     async def shutdown(self) -> None:
         """Refuse new calls and end those under way; returns when they have ended, or are out of time."""
@@ -133,6 +138,8 @@ class ASGIApp:
             arrival.consumed = self._door.check_caller(
                 arrival.method, fields, bare=bare, also=_ALSO.get(arrival.path, ())
             )
+            if arrival.method == "GET" and _is_websocket(fields):
+                raise UpgradeRefused(_NO_WEBSOCKET)
             if arrival.path == "/metrics" and self._metrics is not None:
                 text = await anyio.to_thread.run_sync(self._metrics)
                 await _answer(send, 200, text)
@@ -219,6 +226,8 @@ class ASGIApp:
             more.append((b"retry-after", b"1"))
         if isinstance(error, Unauthorized):
             more.append((b"www-authenticate", b"Bearer"))
+        if isinstance(error, UpgradeRefused):
+            more += _UPGRADE_TO
         await _answer(send, error.status, self._encode_error(request, error), more)
 
 
@@ -255,6 +264,20 @@ class _Arrival:
         query: bytes = self._scope.get("query_string", b"")
         rest = "?" + query.decode("latin-1") if query else ""
         return f"{self._scope.get('scheme', 'http')}://{host}{self.path}{rest}"
+
+
+def _is_websocket(fields: Mapping[str, str]) -> bool:
+    return "websocket" in fields.get("upgrade", "").lower()
+
+
+async def _refuse_websocket(scope: Scope, send: Send) -> None:
+    """Refuse a handshake that the server around us has taken."""
+    if "websocket.http.response" not in scope.get("extensions", ()):
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    head = {"type": "websocket.http.response.start", "status": 426, "headers": _UPGRADE_TO}
+    await send(head)
+    await send({"type": "websocket.http.response.body", "body": _NO_WEBSOCKET.encode()})
 
 
 async def _answer(

@@ -131,6 +131,23 @@ async def test_bad_json_is_answered_in_the_clients_own_error_shape(
     assert "not JSON" in error["message"]
 
 
+@pytest.mark.feature("aibridge", 4)
+async def test_a_background_response_is_refused_for_good_and_on_record() -> None:
+    script = Script("never said")
+    subject = bridge(script)
+    body = b'{"model":"m","input":"hi","background":true}'
+    url = "http://localhost/openai/v1/responses"
+
+    reply = await subject.handle(Request("POST", url, Headers(), body, Caller("server")))
+
+    error = json.loads(await taken(reply))["error"]
+    assert (reply.status, reply.headers.get("x-should-retry")) == (501, "false")
+    assert error["message"].startswith('a background response ("background": true)')
+    (kept,) = subject.interceptions
+    assert (kept.status, kept.end, kept.error) == (501, "bridge_limit", error["message"])
+    assert repr(script) == "Script(1 lines, 0 said)"
+
+
 async def test_bad_json_is_recorded_as_it_came() -> None:
     subject = bridge()
 

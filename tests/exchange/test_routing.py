@@ -1,6 +1,6 @@
 import pytest
 
-from llmbridge.errors import ConfigurationError, NotFound, RequestError
+from llmbridge.errors import ConfigurationError, NotFound, NotOffered, RequestError
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.routing import Classified, Router, classify
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
@@ -164,6 +164,32 @@ def test_a_server_has_no_other_routes(path: str) -> None:
 
     with pytest.raises(NotFound, match="/v1/chat/completions"):
         router.call(request, router.destination(request), "i")
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/openai/v1/responses"])
+def test_a_server_refuses_a_background_response(path: str) -> None:
+    request = to_server(path, b'{"model":"m","input":"hi","background":true,"stream":true}')
+    router = Router()
+
+    with pytest.raises(NotOffered, match=r'"background": true\) is not served here'):
+        router.call(request, router.destination(request), "i")
+
+
+@pytest.mark.parametrize(
+    ("path", "word", "caller"),
+    [
+        ("/v1/responses", "false", SERVER),
+        ("/v1/chat/completions", "true", SERVER),
+        ("/v1/responses", "true", INSIDE),
+    ],
+)
+def test_no_other_request_is_refused_for_that_word(path: str, word: str, caller: Caller) -> None:
+    body = b'{"model":"m","background":%s}' % word.encode()
+    request, router = post(f"http://127.0.0.1:8765{path}", body, caller), Router()
+
+    call = router.call(request, router.destination(request), "i")
+
+    assert call.request.body == body
 
 
 def test_a_path_that_takes_post_says_so() -> None:

@@ -628,5 +628,28 @@ async def test_websockets_are_closed():
     assert [message["type"] for message in client.sent] == ["websocket.close"]
 
 
+async def test_a_websocket_is_told_to_come_by_http_where_the_server_can_say_so():
+    client = Client().uploads({"type": "websocket.connect"})
+    scope = {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+
+    await app_of()(scope, client.receive, client.send)
+
+    assert (client.status, client.bodies) == (
+        426,
+        [b"WebSockets are not served here: send the request with POST over HTTP"],
+    )
+
+
+async def test_an_upgrade_to_a_websocket_is_refused_so_that_the_client_falls_back():
+    handle, fields = FakeHandle(b"{}"), {"connection": "Upgrade", "upgrade": "WebSocket"}
+
+    client = await Client(b"", method="GET", path="/v1/responses", fields=fields).ask(
+        app_of(handle)
+    )
+
+    assert (client.status, client.fields["upgrade"], handle.requests) == (426, "HTTP/1.1", [])
+    assert client.error == "WebSockets are not served here: send the request with POST over HTTP"
+
+
 def test_the_token_is_not_shown():
     assert TOKEN not in repr(app_of(token=TOKEN))

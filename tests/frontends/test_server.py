@@ -128,6 +128,17 @@ def test_an_upgrade_is_answered_as_plain_http(serve):
     assert got.startswith(b"HTTP/1.1 200")
 
 
+def test_an_upgrade_to_a_websocket_is_refused_on_the_wire(serve):
+    with RawClient(serve(FakeHandle(b"{}", headers=JSON)).port) as client:
+        client.socket.sendall(
+            b"GET /v1/responses HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        got = client.until(b"over HTTP")
+
+    assert got.startswith(b"HTTP/1.1 426 ")
+
+
 # Clients that leave, stall or send too much
 
 
