@@ -21,6 +21,7 @@ Examples:
   llmbridge demo                          watch replies stream; needs no key
   llmbridge serve                         relay to providers with your keys
   llmbridge serve --replay session.yaml   answer from recordings instead
+  llmbridge usage --store session.yaml    sum up calls, tokens and cost
   llmbridge cassette lint cassettes/      find secrets in recordings
 """
 
@@ -59,11 +60,26 @@ Examples:
       let other machines in, with a token of your choice
 """
 
+_USAGE = """
+Sum up calls, tokens and cost by model, actor, day, provider or client.
+
+Reads the database or the recordings that a bridge kept. Input is what no cache had; days are of UTC;
+cost is the list price, without the calls whose price is not known.
+
+\b
+Examples:
+  llmbridge usage --store sqlite:///usage.db
+  llmbridge usage --store sqlite:///usage.db --by actor,day --since 2026-11-01
+  llmbridge usage --store 'recordings/*.yaml' --json | jq .total.cost_usd
+"""
+
 _SPELLED = (
     ("allow_remote=True", "--allow-remote"),
     ("base_urls names", "--upstream names"),
+    ("by=", "--by "),
     ("mode=", "--mode "),
     ("port=0", "--port 0"),
+    ("since=", "--since "),
     ("store=", "--store "),
     (", a Store, or None for memory", ", or memory"),
     ("token=None", "--no-token"),
@@ -247,3 +263,36 @@ def serve(
         allow_remote=allow_remote,
     )
     serve_until_stopped(options, config)
+
+
+@app.command(help=_USAGE, short_help="Sum up calls, tokens and cost.")
+def usage(
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="What a bridge kept: the URL of a database such as sqlite:///usage.db, or a cassette, a"
+            " folder or a glob of them.",
+        ),
+    ],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="One line for each: model, actor, day, provider, client, or several.",
+        ),
+    ] = "model",
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only calls that began then or later, such as 2026-11-20 or 2026-11-20T08:00; UTC.",
+            show_default="all",
+        ),
+    ] = None,
+    as_json: cassette.AsJson = False,
+) -> None:
+    """Sum up what calls took."""
+    from llmbridge.cli.usage import run_usage
+
+    raise typer.Exit(run_usage(store, by, since, as_json))

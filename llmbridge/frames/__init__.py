@@ -3,6 +3,7 @@
 No records give an empty frame with the same columns and dtypes; what they mean is in `llmbridge.frames.columns`.
 """
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from pandas import DataFrame
@@ -10,6 +11,7 @@ from pandas import DataFrame
 from llmbridge.frames import columns, rows
 from llmbridge.frames.source import Filters, Source, read
 from llmbridge.frames.table import as_frame
+from llmbridge.frames.usage import summed
 
 __all__ = [
     "Filters",
@@ -21,6 +23,7 @@ __all__ = [
     "thoughts",
     "token_usage",
     "tool_calls",
+    "usage_by",
 ]
 
 
@@ -53,6 +56,19 @@ def thoughts(source: Source, **filters: Unpack[Filters]) -> DataFrame:
 def events(source: Source, **filters: Unpack[Filters]) -> DataFrame:
     """One row per server-sent event: when it came (seconds), what it is called and what it adds."""
     return as_frame(columns.EVENTS, rows.event_rows(read(source, filters)))
+
+
+def usage_by(
+    source: Source, by: Sequence[str] = ("model",), **filters: Unpack[Filters]
+) -> DataFrame:
+    """One row per group of `by` (model, actor, day in UTC, provider, client): calls, tokens, cost_usd, unpriced.
+
+    A call counts for the model that answered last. `unpriced` are the calls that took tokens of no known price.
+
+    Raises:
+        ConfigurationError: there is no such group.
+    """
+    return summed(interceptions(source, **filters), by)
 
 
 class Frames:
@@ -88,3 +104,7 @@ class Frames:
     def events(self, **filters: Unpack[Filters]) -> DataFrame:
         """See `llmbridge.frames.events`."""
         return events(self._source, **filters)
+
+    def usage_by(self, by: Sequence[str] = ("model",), **filters: Unpack[Filters]) -> DataFrame:
+        """See `llmbridge.frames.usage_by`."""
+        return usage_by(self._source, by, **filters)

@@ -1,0 +1,38 @@
+"""Interceptions summed up: calls, tokens and cost for each model, actor, day, provider or client."""
+
+from collections.abc import Sequence
+
+from pandas import DataFrame
+
+from llmbridge.errors import ConfigurationError
+
+GROUPS = ("model", "actor", "day", "provider", "client")
+TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+FIGURES = ("calls", *TOKENS, "cost_usd", "unpriced")
+
+
+def summed(interceptions: DataFrame, by: Sequence[str]) -> DataFrame:
+    """One row per group, in their order, the unknown last: its names, calls, tokens, cost_usd, unpriced.
+
+    `unpriced` are the calls that took tokens of no known price: the cost is without them. No calls give no row.
+
+    Raises:
+        ConfigurationError: there is no such group, or none is named.
+    """
+    for name in by:
+        if name not in GROUPS:
+            raise ConfigurationError(
+                f"nothing is summed up by {name!r}: use one of {', '.join(GROUPS)}"
+            )
+    if not by or len(set(by)) < len(by):
+        raise ConfigurationError(
+            f"by={','.join(by)!r}: name one or more of {', '.join(GROUPS)}, each once"
+        )
+    took = interceptions[list(TOKENS)].notna().any(axis=1)
+    frame = interceptions.assign(
+        day=interceptions["started_at"].dt.strftime("%Y-%m-%d").astype("str"),
+        calls=1,
+        unpriced=interceptions["cost_usd"].isna() & took,
+    ).astype({"calls": "Int64", "unpriced": "Int64"})
+    groups = frame.groupby(list(by), dropna=False)[list(FIGURES)]
+    return groups.sum(min_count=1).reset_index()
