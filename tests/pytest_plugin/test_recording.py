@@ -79,6 +79,19 @@ def test_a_failing_test_leaves_its_cassette_and_sets_the_new_one_aside(project, 
     result.stdout.fnmatch_lines([f"  set aside {aside}"])
 
 
+@pytest.mark.feature("replay", 6)
+@pytest.mark.parametrize("end", ["", "assert not 'so'"], ids=["passed", "failed"])
+def test_neither_a_cassette_nor_what_is_set_aside_holds_a_secret(project, provider, end):
+    project.tests(ECHO.format(marker="", asked=[KEY], end=end))
+
+    project.run("--llm-record=once")
+
+    (path,) = (project.path / "cassettes").rglob("test_noon*")
+    assert path.name == ("test_noon.yaml.failed" if end else "test_noon.yaml")
+    assert KEY not in path.read_text()
+    assert "<redacted:openai-key>" in path.read_text()
+
+
 @pytest.mark.parametrize(
     ("marker", "setting", "arguments", "live"),
     [

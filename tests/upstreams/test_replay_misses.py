@@ -160,22 +160,50 @@ async def test_what_was_played_and_what_was_not_is_known() -> None:
     assert (replay.played, replay.unused) == ([records[1]], [records[0], records[2]])
 
 
-AIMOCK_PROBES = {
-    "temperature": {"temperature": 0.9},
-    "system prompt": turns("hi")
-    | {"messages": [{"role": "system", "content": "Shout."}, *turns("hi")["messages"]]},
-    "tools": {"tools": [{"type": "function", "function": {"name": "clock"}}]},
-    "substring": turns("what is this about?"),
-    "model": {"model": "m-2026-01-01"},
+# What a double that goes by the last user message answers all the same
+
+
+def chat(system: str = "Whisper.", user: str = "hi", **fields: Any) -> Request:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    tools = [{"type": "function", "function": {"name": fields.pop("tool", "clock")}}]
+    return request(**{"model": "gpt-5", "temperature": 0, **fields}, messages=messages, tools=tools)
+
+
+def messages(system: str = "Whisper.", user: str = "hi", **fields: Any) -> Request:
+    url = "https://api.anthropic.com/v1/messages"
+    tools = [{"name": fields.pop("tool", "clock"), "input_schema": {"type": "object"}}]
+    body = {"model": "claude-opus-4", "max_tokens": 9, "temperature": 0, **fields}
+    return request(url, system=system, **turns(user), **body, tools=tools)
+
+
+ASKING = {"openai.chat": chat, "anthropic.messages": messages}
+PROBES: dict[str, dict[str, Any]] = {
+    "temperature": {"temperature": 1},
+    "system prompt": {"system": "Shout."},
+    "tools": {"tool": "calendar"},
+    "recorded words inside others": {"user": "what is this about?"},
+    "a dated model": {"model": "{}-20250514"},
 }
 
 
 @pytest.mark.feature("replay", 9)
-@pytest.mark.parametrize("other", AIMOCK_PROBES.values(), ids=AIMOCK_PROBES)
-async def test_a_looser_match_is_a_miss(other: dict[str, Any]) -> None:
-    subject = Bridge(Replay([record(**turns("hi"))]), environ={})
+@pytest.mark.parametrize("dialect", ASKING)
+@pytest.mark.parametrize("probe", PROBES)
+async def test_what_looser_rules_would_answer_is_a_miss(dialect: str, probe: str) -> None:
+    ask = ASKING[dialect]
+    model = json.loads(ask().body)["model"]
+    other = {
+        name: value.format(model) if name == "model" else value
+        for name, value in PROBES[probe].items()
+    }
+    kept = Record("i", dialect.split(".")[0], dialect, ask(), 200, SSE, ((0.1, DONE),))
+    replay = Replay([kept], repeat="last")
+    subject = Bridge(replay, environ={})
 
-    assert await text(subject, request(**{**turns("hi"), **other})) == "400"
+    got = [(await heard(subject, each))[0] for each in (ask(), ask(**other), ask())]
+
+    assert got == [200, 400, 200]
+    assert len(replay.misses[0].differences) == 1
 
 
 # In process a miss may be raised
