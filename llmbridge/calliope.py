@@ -4,6 +4,7 @@ Source: the `ContinueProxy` client of continuedev/continue, which Calliope's is 
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +15,14 @@ from urllib.parse import urljoin
 import httpx2
 
 from llmbridge.errors import UpstreamError
-from llmbridge.wire.calliope import read_web_items, scores_of, timestamp
+from llmbridge.wire.calliope import PROVIDER, proxied_model, read_web_items, scores_of, timestamp
 from llmbridge.wire.loose_json import is_object, objects, text
 from llmbridge.wire.sse import SSEDecoder
 
 MAX_TOKENS = 4096
 BATCH = 64
+URL_VARIABLE = "CALLIOPE_PROXY_URL"
+"""The one switch for every client that is not told where the proxy is."""
 CANCELLED = 499
 
 
@@ -27,7 +30,7 @@ class CalliopeProxy:
     """Chat, completions, embeddings, reranks, search and crawl through a proxy that keeps the keys.
 
     `model` is `owner/package/provider/model`. `api_key_location` says where the proxy finds the key; `token` is the access
-    token of the control plane. `on_prem_proxy_url` serves the models instead of `proxy_url` where it is given. `client` may
+    token of the control plane. Without `proxy_url` the variable `CALLIOPE_PROXY_URL` says it, for all. `on_prem_proxy_url` serves the models instead of `proxy_url` where it is given. `client` may
     be an `httpx2.Client` of your own, such as one on a bridge's transport.
     """
 
@@ -35,7 +38,7 @@ class CalliopeProxy:
         self,
         model: str,
         *,
-        proxy_url: str = "http://localhost:3000/",
+        proxy_url: str | None = None,
         token: str = "",
         api_key_location: str = "",
         api_base: str | None = None,
@@ -48,6 +51,7 @@ class CalliopeProxy:
         client: httpx2.Client | None = None,
     ) -> None:
         self.model = model
+        proxy_url = proxy_url or os.environ.get(URL_VARIABLE) or "http://localhost:3000/"
         self._proxy_url = _with_slash(proxy_url)
         self._models_url = urljoin(_with_slash(on_prem_proxy_url or proxy_url), "model-proxy/v1/")
         self._token = token
@@ -57,6 +61,27 @@ class CalliopeProxy:
         self._key = key
         self._version, self._unique_id = extension_version, unique_id
         self._client = client or httpx2.Client(timeout=httpx2.Timeout(30, read=None))
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], **options: Any) -> Self:
+        """The client of a model's configuration, as editors have it: provider, model, apiKey or apiKeyLocation, ...
+
+        Raises:
+            ValueError: the model has a key of its own, so that its provider can be asked without a proxy.
+        """
+        said = proxied_model(config)
+        if said.get("provider") != PROVIDER:
+            raise ValueError(
+                f"the model {said.get('model')!r} is no {PROVIDER}'s: its key is no secret of the proxy"
+            )
+        told: dict[str, Any] = {
+            "api_key_location": said.get("apiKeyLocation") or "",
+            "api_base": said.get("apiBase"),
+            "org_scope_id": said.get("orgScopeId"),
+            "env": said.get("env"),
+            "on_prem_proxy_url": said.get("onPremProxyUrl"),
+        }
+        return cls(str(said["model"]), **{**told, **options})
 
     def __repr__(self) -> str:
         return f"CalliopeProxy({self.model!r}, {self._models_url!r})"

@@ -3,6 +3,7 @@
 Source: Calliope's proxy documentation, and the `ContinueProxy` client of continuedev/continue. No I/O.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,15 @@ from typing import Any
 from llmbridge.canon.messages import JsonObject
 from llmbridge.errors import RequestError
 from llmbridge.wire.loose_json import is_list, is_object, objects, text
+
+PROVIDER = "calliope-proxy"
+"""What a model's configuration has for its provider when the proxy is to be asked."""
+
+_TEMPLATE = re.compile(r"\$\{\{\s*secrets\.([^\s{}]+)\s*\}\}")
+_KINDS = (
+    *("organization", "user", "package", "models_add_on", "free_trial", "local_env"),
+    "not_found",
+)
 
 PROPERTIES = ("calliopeProperties", "continueProperties")
 HEADERS = ("key", "timestamp", "v", "extensionversion", "os", "uniqueid")
@@ -69,6 +79,34 @@ def secret_name(location: str) -> tuple[str, str]:
     """The kind of a key's location, and the name of the secret: `env:NAME`, `organization:acme/NAME`, ..."""
     kind, _, path = location.partition(":")
     return kind, path.rpartition("/")[2]
+
+
+def proxied_model(
+    config: JsonObject, org_scope_id: str | None = None, on_prem_proxy_url: str | None = None
+) -> dict[str, Any]:
+    """A model's configuration, led to the proxy where its key is a secret that only the proxy can read.
+
+    Such a key is a template, `${{ secrets.organization:acme/NAME }}`; any other configuration is given back as it is.
+
+    Raises:
+        ValueError: the template names no kind of secret that there is.
+    """
+    found = _TEMPLATE.fullmatch(text(config.get("apiKey")).strip())
+    if found is None:
+        return dict(config)
+    kind = found[1].partition(":")[0]
+    if kind not in _KINDS:
+        raise ValueError(f"Invalid secret type: {kind}")
+    rest = {name: value for name, value in config.items() if name != "apiKey"}
+    name = config.get("model") if text(config.get("model")).count("/") > 2 else ""
+    return {
+        **rest,
+        "provider": PROVIDER,
+        "model": name or f"//{text(config.get('provider'))}/{text(config.get('model'))}",
+        "apiKeyLocation": found[1],
+        "orgScopeId": org_scope_id,
+        "onPremProxyUrl": on_prem_proxy_url,
+    }
 
 
 def reranked(results: JsonObject, count: int) -> dict[str, Any]:

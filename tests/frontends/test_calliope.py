@@ -563,3 +563,23 @@ def test_a_body_that_is_nested_too_deep_is_refused(serve: Any) -> None:
         400,
         {"error": "The body is nested too deep: send it flatter"},
     )
+
+
+@pytest.mark.feature("calliope", 15, 17)
+def test_one_variable_leads_every_configured_model_to_the_proxy(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve("Hello.")
+    monkeypatch.setenv("CALLIOPE_PROXY_URL", served.url)
+    key = "${{ secrets.organization:acme/OPENAI_API_KEY }}"
+    config = {"provider": "openai", "model": "gpt-4", "apiKey": key}
+
+    with CalliopeProxy.of(config, token="access") as client:
+        said = client.chat([{"role": "user", "content": "hi"}])
+
+    assert (said, served.bridge.records[0].model) == ("Hello.", "gpt-4")
+
+
+def test_a_model_with_a_key_of_its_own_needs_no_proxy() -> None:
+    with pytest.raises(ValueError, match="no calliope-proxy's"):
+        CalliopeProxy.of({"provider": "openai", "model": "gpt-4", "apiKey": "sk-1"})

@@ -6,6 +6,7 @@ from llmbridge.errors import RequestError
 from llmbridge.wire.calliope import (
     ModelName,
     parse_model_name,
+    proxied_model,
     read_web_items,
     secret_name,
     timestamp,
@@ -67,3 +68,33 @@ def test_results_of_either_kind_are_read(uri: object) -> None:
     found = read_web_items([{"name": "T", "description": "d", "content": "c", "uri": uri}])
 
     assert found == [{"title": "T", "description": "d", "content": "c", "url": "https://x"}]
+
+
+@pytest.mark.feature("calliope", 15, 16)
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [("gpt-4", "//openai/gpt-4"), ("acme/pack/openai/gpt-4", "acme/pack/openai/gpt-4")],
+)
+def test_a_model_whose_key_only_the_proxy_knows_is_led_there(model: str, named: str) -> None:
+    key = "${{ secrets.organization:acme/OPENAI_API_KEY }}"
+    config = {"provider": "openai", "model": model, "apiKey": key, "title": "T"}
+
+    assert proxied_model(config, "acme", "https://proxy.acme") == {
+        "provider": "calliope-proxy",
+        "model": named,
+        "title": "T",
+        "apiKeyLocation": "organization:acme/OPENAI_API_KEY",
+        "orgScopeId": "acme",
+        "onPremProxyUrl": "https://proxy.acme",
+    }
+
+
+def test_a_model_with_a_key_of_its_own_is_left_alone() -> None:
+    config = {"provider": "openai", "model": "gpt-4", "apiKey": "sk-1"}
+
+    assert proxied_model(config) == config
+
+
+def test_a_secret_of_no_known_kind_is_an_error() -> None:
+    with pytest.raises(ValueError, match="Invalid secret type: env"):
+        proxied_model({"apiKey": "${{ secrets.env:HOME }}"})
