@@ -32,6 +32,9 @@ class CalliopeProxy:
     `model` is `owner/package/provider/model`. `api_key_location` says where the proxy finds the key; `token` is the access
     token of the control plane. Without `proxy_url` the variable `CALLIOPE_PROXY_URL` says it, for all. `on_prem_proxy_url` serves the models instead of `proxy_url` where it is given. `client` may
     be an `httpx2.Client` of your own, such as one on a bridge's transport.
+
+    Search and crawl send `key`. Left out it is the token, but not where the models are served elsewhere: a token goes to
+    one place.
     """
 
     def __init__(  # noqa: PLR0913  # what a model's configuration has
@@ -58,7 +61,7 @@ class CalliopeProxy:
         told = {"apiKeyLocation": api_key_location, "apiBase": api_base, "env": env}
         self._properties: dict[str, Any] = {k: v for k, v in told.items() if v is not None}
         self._properties["orgScopeId"] = org_scope_id
-        self._key = key
+        self._key = key or ("" if on_prem_proxy_url else token)
         self._version, self._unique_id = extension_version, unique_id
         self._client = client or httpx2.Client(timeout=httpx2.Timeout(30, read=None))
 

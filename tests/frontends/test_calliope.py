@@ -330,6 +330,32 @@ def test_the_servers_token_opens_every_route(serve: Any) -> None:
     assert statuses == [200, 401, 200]
 
 
+def test_one_token_of_our_client_opens_search_and_crawl_too(serve: Any) -> None:
+    served = serve("Hello.", token="secret-token-1")
+
+    with CalliopeProxy("o/p/openai/gpt-4", proxy_url=served.url, token="secret-token-1") as client:
+        found = [item["title"] for item in client.web("what")]
+        pages = client.crawl("https://example.com/")
+
+    assert (found, [page["url"] for page in pages]) == (["Title"], ["https://example.com/"])
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({}, "none"),
+        ({"token": "t"}, "t"),
+        ({"token": "t", "key": "k"}, "k"),
+        ({"token": "t", "on_prem_proxy_url": "http://127.0.0.1:9/"}, "none"),
+    ],
+)
+def test_the_token_is_the_key_where_one_proxy_serves_both(
+    options: dict[str, Any], key: str
+) -> None:
+    with CalliopeProxy("o/p/openai/gpt-4", **options) as client:
+        assert client.headers()["key"] == key
+
+
 @pytest.mark.feature("calliope", 13, 21)
 @pytest.mark.parametrize(
     "where",
