@@ -32,14 +32,16 @@ class ProxyStreamResponse(Response):
 
 
 async def stream_proxy(
-    model: Any, context: Any, options: ProxyStreamOptions
+    model: Any, context: Any, options: ProxyStreamOptions | dict[str, Any]
 ) -> ProxyStreamResponse:
     """Ask `{proxy_url}/api/stream`, which keeps the keys and chooses the provider by the model.
 
     Raises:
         ConfigurationError: the address is none.
-        TypeError: a message is neither a dict nor has `model_dump`.
+        TypeError: a message is neither a dict nor has `model_dump`, or an option is missing or unknown.
     """
+    if isinstance(options, dict):
+        options = ProxyStreamOptions(**options)
     row = Provider("proxy", "http://localhost", (API_STREAM.name,), key=options.auth_token or None)
     row = Provider(
         "proxy",

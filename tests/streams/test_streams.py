@@ -65,6 +65,20 @@ async def stream(kind: str, url: str, **options: Any) -> streams.Response:
 every_kind = pytest.mark.parametrize("kind", ["proxy", "openrouter", "compat"])
 
 
+async def test_a_proxy_s_options_may_be_a_dict(bridges: list[Bridge]) -> None:
+    url = url_of(bridges, Script("Hello."), "secret-1")
+    model = {"provider": "anthropic", "id": "claude-x", "api": "anthropic-messages"}
+
+    response = await streams.stream_proxy(model, HI, {"auth_token": "secret-1", "proxy_url": url})
+
+    assert (await response.result())["content"][0]["text"] == "Hello."
+
+
+async def test_a_proxy_s_option_that_is_unknown_is_named() -> None:
+    with pytest.raises(TypeError, match="tokn"):
+        await streams.stream_proxy({}, HI, {"tokn": "secret-1", "proxy_url": "http://127.0.0.1:9"})
+
+
 @pytest.mark.feature("tinyagent", 2, 3, 4, 6, 8, 10, 13, 14)
 @every_kind
 async def test_every_event_has_the_message_so_far(bridges: list[Bridge], kind: str) -> None:
