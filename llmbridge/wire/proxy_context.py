@@ -22,6 +22,7 @@ from llmbridge.canon.messages import (
     Usage,
     UserMessage,
 )
+from llmbridge.errors import RequestError
 from llmbridge.wire.loose_json import camel, is_list, is_object, objects, text
 
 ROLES = ("user", "assistant", "tool_result", "toolResult")
@@ -33,10 +34,21 @@ REDACTED = "redacted:"
 
 
 def decode_context(body: JsonObject, provider: str) -> Context:
-    """The conversation. Thinking stays where `provider` thought it and signed it: nobody else can read it."""
+    """The conversation. Thinking stays where `provider` thought it and signed it: nobody else can read it.
+
+    Raises:
+        RequestError: the context is no object, or its messages no array of objects.
+    """
     context = body.get("context")
-    if not is_object(context):
+    if context is None:
         return Context()
+    if not is_object(context):
+        raise RequestError(
+            f"context is {context!r:.80}, which is no object: send one with messages"
+        )
+    said = context.get("messages")
+    if said is not None and not (is_list(said) and all(is_object(turn) for turn in said)):
+        raise RequestError(f"context.messages is {said!r:.80}, which is no array of objects")
     turns = objects(context.get("messages"))
     return Context(
         system=text(_named(context, "system_prompt")),

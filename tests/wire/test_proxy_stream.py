@@ -30,6 +30,8 @@ from llmbridge.canon.messages import (
     UserMessage,
 )
 from llmbridge.errors import RequestError
+from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.proxy_api_stream import API_STREAM
 from llmbridge.wire.proxy_stream import LINE_BYTES, PROXY_STREAM, PROXY_STREAMS, Wire
 from llmbridge.wire.sse import SSE, SSEDecoder, encode_sse
 from tests.conformance.strategies import messages
@@ -286,6 +288,25 @@ def test_a_temperature_of_zero_is_sent_and_an_empty_setting_is_not() -> None:
 def test_content_that_is_no_array_is_refused() -> None:
     with pytest.raises(RequestError, match="content of message 0 is no array"):
         PROXY_STREAM.decode_request({"context": {"messages": [{"role": "user", "content": "hi"}]}})
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ("hi", "context is 'hi', which is no object: send one with messages"),
+        ({"messages": "hi"}, "context.messages is 'hi', which is no array of objects"),
+        ({"messages": ["hi"]}, "context.messages is ['hi'], which is no array of objects"),
+        ({"messages": {}}, "context.messages is {}, which is no array of objects"),
+    ],
+)
+@pytest.mark.parametrize("dialect", [PROXY_STREAM, API_STREAM], ids=lambda d: d.name)
+def test_a_conversation_that_is_none_is_refused_and_not_dropped(
+    dialect: Dialect, context: Any, said: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        dialect.decode_request({"context": context})
+
+    assert caught.value.message == said
 
 
 @pytest.mark.parametrize(
