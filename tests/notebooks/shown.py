@@ -27,4 +27,66 @@ SHOWN = {
         """,
         "end": "",
     },
+    "test-double-in-ci": {
+        "script": """
+            It is nine in the evening.
+            gpt-5-mini (Text(text='What time is it in Tokyo?', ...),)
+            gpt-5-mini (Text(text='21:00', ...),)
+        """,
+        "replay": """
+            It is nine in the evening.
+            no recording answers POST /responses (model 'gpt-5-mini'): the nearest, tokyo.yaml#0,
+            differs in $.input: recorded "What time is it in Tokyo?", now "What time is it in Lima?"; ...
+        """,
+        "tests": "Writing test_clock.py",
+        "run": """
+            .FF ...
+            the fake provider was not asked for:
+              'It is still noon.'
+            ...
+            the script's lines are all said (1) and it was asked once more: add one
+            ...
+            2 failed, 1 passed in ...
+        """,
+    },
+    "usage-and-cost": {
+        "setup": "... text/html",
+        "sums": """
+            0 without a price
+                                              input_tokens  output_tokens  total_tokens
+            provider  model
+            anthropic claude-sonnet-5                  299            231          2856
+            openai    gpt-4o-mini-2024-07-18           258            129           387
+                      gpt-5-mini-2025-08-07            138            236          1654
+            text/html
+        """,
+        "cache": """
+            model
+            claude-sonnet-5           0.443
+            gpt-4o-mini-2024-07-18      0.0
+            gpt-5-mini-2025-08-07     0.903
+            <Plot ...> image/png
+        """,
+        "join": """
+                                       prompt  ttft_s  cost_usd
+            0  I am about to sail from Lisbon    0.64  ...
+            1  What time is it in Lisbon and     0.48  ...
+            2  My replies feel slow. How do I    0.87  ...
+            text/html
+        """,
+        "tools": """
+                        zone
+            0  Europe/Lisbon
+            1     Asia/Tokyo
+            text/html
+        """,
+        "plot": "<Plot ...> image/png",
+        "metrics": """
+                 model  output_tokens
+            gpt-5-mini              3
+            tokens_total{...model="gpt-5-mini",provider="openai",type="input"} 4.0
+            tokens_total{...model="gpt-5-mini",provider="openai",type="output"} 3.0
+        """,
+        "keep": "True",
+    },
 }
