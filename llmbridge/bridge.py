@@ -190,8 +190,9 @@ class Bridge:
 
         `change(body, call)` takes the decoded JSON body and changes it in place, or returns another. It sees the
         provider's dialect, below the interceptors. `llmbridge.exchange.rewrite` has ready ones.
+        One that is no function, or an async one, is a `ConfigurationError`.
         """
-        self._rewriter.changes += (change,)
+        self._rewriter.add(change)
         return change
 
     # Ways in

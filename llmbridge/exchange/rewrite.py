@@ -7,10 +7,11 @@ that is not a JSON object, leaves as it came, byte for byte.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import iscoroutinefunction
 from typing import Any
 
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import BridgeError, RequestError
+from llmbridge.errors import BridgeError, ConfigurationError, RequestError
 from llmbridge.exchange.call import Call, Handler, Reply
 from llmbridge.exchange.proxied import PROXIES, model_id
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
@@ -31,6 +32,22 @@ class Rewriter:
 
     def __init__(self) -> None:
         self.changes: tuple[Change, ...] = ()
+
+    def add(self, change: Change) -> None:
+        """Make this change, too, after those that are there.
+
+        Raises:
+            ConfigurationError: it is no function, or an async one.
+        """
+        if not callable(change):
+            raise ConfigurationError(
+                f"{change!r:.80} is no change: give a function of body and call"
+            )
+        if iscoroutinefunction(change):
+            raise ConfigurationError(
+                f"the rewriting function {_name(change)!r} is async: give a plain one; what has to wait is an interceptor"
+            )
+        self.changes += (change,)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call as the changes leave it.
@@ -153,6 +170,30 @@ def _joined(before: Any, text: str) -> str:
     return f"{before}\n\n{text}" if isinstance(before, str) and before else text
 
 
+def _changed(change: Change, body: Body, call: Call) -> Body:
+    try:
+        other: object = change(body, call)
+    except BridgeError:
+        raise
+    except Exception as error:
+        # The border: a user's function.
+        _logger.exception("%r failed on %r", change, call)
+        raise BridgeError(
+            f"the rewriting function {_name(change)!r} failed with {type(error).__name__};"
+            " the bridge's log says where"
+        ) from error
+    if other is None or is_object(other):
+        return body if other is None else other
+    raise BridgeError(
+        f"the rewriting function {_name(change)!r} gave a {type(other).__name__}: return a dict, or None"
+        " where it changed the body in place"
+    )
+
+
+def _name(change: object) -> str:
+    return getattr(change, "__name__", repr(change))
+
+
 def _rewritten(call: Call, changes: tuple[Change, ...]) -> Call:
     try:
         body: Any = loads_strict(call.request.body)
@@ -161,23 +202,15 @@ def _rewritten(call: Call, changes: tuple[Change, ...]) -> Call:
     if not is_object(body):
         return call
     for change in changes:
-        try:
-            other = change(body, call)
-        except BridgeError:
-            raise
-        except Exception as error:
-            # The border: a user's function.
-            _logger.exception("%r failed on %r", change, call)
-            name = getattr(change, "__name__", repr(change))
-            raise BridgeError(
-                f"the rewriting function {name!r} failed with {type(error).__name__};"
-                " the bridge's log says where"
-            ) from error
-        body = body if other is None else other
+        body = _changed(change, body, call)
     if body == loads_strict(call.request.body):
         return call
     headers = call.request.headers.without("content-length")
-    request = replace(call.request, headers=headers, body=dump(body))
+    try:
+        request = replace(call.request, headers=headers, body=dump(body))
+    except (TypeError, ValueError) as error:
+        names = ", ".join(repr(_name(change)) for change in changes)
+        raise BridgeError(f"the body that {names} left is no JSON: {error}") from error
     # Gemini's path says which model is asked, and how.
     in_path = call.dialect is GOOGLE_GEMINI
     return replace(

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from llmbridge.bridge import Bridge
+from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.call import Call
 from llmbridge.exchange.rewrite import (
     Body,
@@ -274,3 +275,57 @@ def test_a_change_that_fails_is_one_clear_error(
     )
     assert bridge.interceptions[0].status == 500
     assert "broken" in caplog.text
+
+
+def gives_text(body: Body, call: Call) -> Any:
+    return "text"
+
+
+def leaves_an_object(body: Body, call: Call) -> None:
+    body["extra"] = object()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            gives_text,
+            "the rewriting function 'gives_text' gave a str: return a dict, or None where it changed the body in place",
+        ),
+        (
+            leaves_an_object,
+            "the body that 'leaves_an_object' left is no JSON: Object of type object is not JSON serializable",
+        ),
+    ],
+)
+def test_what_is_no_body_is_told_with_the_function_s_name(
+    bridge: Bridge, change: Change, message: str
+) -> None:
+    bridge.rewrite(change)
+
+    answer = post(bridge, json.dumps(said("a")).encode())
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (500, message)
+
+
+async def asks_first(body: Body, call: Call) -> None:
+    raise AssertionError("never called")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            asks_first,
+            "the rewriting function 'asks_first' is async: give a plain one; what has to wait is an interceptor",
+        ),
+        ("append", "'append' is no change: give a function of body and call"),
+    ],
+)
+def test_what_can_never_be_a_change_is_refused_at_once(
+    bridge: Bridge, change: Any, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        bridge.rewrite(change)
+
+    assert caught.value.message == message
