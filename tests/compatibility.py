@@ -129,7 +129,7 @@ SYSTEMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "requests that were recorded side by side have each their own answer",
             "no planted secret in any file, however it was split over pieces",
             "a miss fails the test of an agent that catches every exception, and says what differs",
-            "rates and pace, by `make bench` (`replay`, `pace`, `inprocess`); the tests hold what it counts on",
+            "rates and pace, by `make bench` (`replay`, `pace`, `inprocess`, and `fidelity` for row 1); the tests hold what it counts on",
             "a request that differs in one thing, and that looser rules would answer, is a miss",
         ),
     ),

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "replay": "replay",
     "inprocess": "inprocess",
     "pace": "pace",
+    "fidelity": "fidelity",
     "sse": "wire",
     "decode": "wire",
     "snapshot": "canon",

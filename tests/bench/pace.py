@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tests.bench.programs import LOAD_CORE, ROOT, BenchError, Program, pin, python_server
 from tests.bench.sessions import chat_events, chat_exchange, write_cassette
@@ -65,24 +66,33 @@ def lateness(server: Program, schedule: Path, count: int) -> dict[str, float]:
     Raises:
         BenchError: an answer was not the recorded one.
     """
-    command = [sys.executable, "-m", "tests.bench.punctuality", str(server.port), str(schedule)]
     used = server.cpu_s
-    process = subprocess.Popen(
-        [*command, str(count)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    pin(process.pid, LOAD_CORE)
-    output, problem = process.communicate()
+    came = heard(server, schedule, count)
     used = server.cpu_s - used
-    if process.returncode:
-        reason = problem.decode().strip().rpartition("\n")[2]
-        raise BenchError(f"{server.name}, {count} streams: {reason}")
-    heard = json.loads(output)
-    late_ms: list[float] = sorted(heard["late_ms"])
+    late_ms: list[float] = sorted(came["late_ms"])
     quantiles = statistics.quantiles(late_ms, n=20)
     return {
         "p50 ms": quantiles[9],
         "p95 ms": quantiles[18],
         "max ms": late_ms[-1],
-        "joined %": 100 * heard["joined"] / len(late_ms),
+        "joined %": 100 * came["joined"] / len(late_ms),
         "CPU us/event": 1e6 * used / len(late_ms),
     }
+
+
+def heard(server: Program, schedule: Path, count: int) -> Any:
+    """What `count` clients at once, in a process of their own, heard of this schedule.
+
+    Raises:
+        BenchError: an answer has other bytes.
+    """
+    command = [sys.executable, "-m", "tests.bench.punctuality", str(server.port), str(schedule)]
+    process = subprocess.Popen(
+        [*command, str(count)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    pin(process.pid, LOAD_CORE)
+    output, problem = process.communicate()
+    if process.returncode:
+        reason = problem.decode().strip().rpartition("\n")[2]
+        raise BenchError(f"{server.name}, {count} streams: {reason}")
+    return json.loads(output)

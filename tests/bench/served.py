@@ -3,19 +3,22 @@
 python -m tests.bench.served relay http://127.0.0.1:PORT
 python -m tests.bench.served replay CASSETTE
 python -m tests.bench.served pace CASSETTE
+python -m tests.bench.served record CASSETTE http://127.0.0.1:PORT
 """
 
 import sys
 from urllib.parse import urlsplit
 
-from llmbridge import Bridge, Replay
+from llmbridge import Bridge, Live, Replay
 
 
-def bridge_of(kind: str, source: str) -> Bridge:
+def bridge_of(kind: str, source: str, provider: str = "") -> Bridge:
     if kind == "replay":
         return Bridge(Replay(source, speed=0, strict=False))
     if kind == "pace":
         return Bridge(Replay(source, speed=1, strict=False))
+    if kind == "record":
+        return Bridge(Replay(source, mode="all", upstream=Live()), base_urls={"openai": provider})
     return Bridge(base_urls={"anthropic": source, "openai": source})
 
 
