@@ -371,6 +371,8 @@ def test_a_port_that_is_taken_is_named(
 
 OPTIONS = {
     "demo": "--speed --plain",
+    "usage": "--store --by --since --json",
+    "export": "--store --to --force --json",
     "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --allow-remote",
 }
 

@@ -73,10 +73,23 @@ Examples:
   llmbridge usage --store 'recordings/*.yaml' --json | jq .total.cost_usd
 """
 
+_EXPORT = """
+Write what a bridge kept as Parquet files that pandas, Dask, DuckDB or Spark read.
+
+There is a folder for each frame, and in it one for each day on which calls began (UTC). Prompts and
+answers are in it: a folder that is made here is for its owner alone.
+
+\b
+Examples:
+  llmbridge export --store sqlite:///usage.db --to usage/
+  llmbridge export --store sqlite:///usage.db --to usage/ --force      replace the days in it
+"""
+
 _SPELLED = (
     ("allow_remote=True", "--allow-remote"),
     ("base_urls names", "--upstream names"),
     ("by=", "--by "),
+    ("force=True", "--force"),
     ("mode=", "--mode "),
     ("port=0", "--port 0"),
     ("since=", "--since "),
@@ -85,6 +98,15 @@ _SPELLED = (
     ("token=None", "--no-token"),
     ("token=", "--token "),
 )
+
+Kept = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="What a bridge kept: the URL of a database such as sqlite:///usage.db, or a cassette, a"
+        " folder or a glob of them.",
+    ),
+]
 
 app = typer.Typer(
     add_completion=False,
@@ -267,14 +289,7 @@ def serve(
 
 @app.command(help=_USAGE, short_help="Sum up calls, tokens and cost.")
 def usage(
-    store: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            help="What a bridge kept: the URL of a database such as sqlite:///usage.db, or a cassette, a"
-            " folder or a glob of them.",
-        ),
-    ],
+    store: Kept,
     by: Annotated[
         str,
         typer.Option(
@@ -296,3 +311,23 @@ def usage(
     from llmbridge.cli.usage import run_usage
 
     raise typer.Exit(run_usage(store, by, since, as_json))
+
+
+@app.command(help=_EXPORT, short_help="Write what was kept as Parquet files.")
+def export(
+    store: Kept,
+    to: Annotated[
+        str, typer.Option(metavar="DIR", help="The folder to write to: a new one, or empty.")
+    ],
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Write to a folder that has days already; replace the same ones."
+        ),
+    ] = False,
+    as_json: cassette.AsJson = False,
+) -> None:
+    """Write Parquet files."""
+    from llmbridge.cli.exporting import run_export
+
+    raise typer.Exit(run_export(store, to, force, as_json))

@@ -1,0 +1,120 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from llmbridge import frames
+from llmbridge.errors import ConfigurationError
+from llmbridge.frames.columns import FRAMES
+from llmbridge.frames.dataset import export
+from llmbridge.stores.sql import SqlStore
+from tests.frames.samples import NOON, record
+
+FIXTURES = (
+    ("anthropic.messages", "thinking_tool_call.sse"),
+    ("openai.chat", "text.sse"),
+    ("anthropic.messages", "text.sse"),
+)
+RECORDS = [
+    record(*fixture, id=str(number), started_at=NOON + timedelta(days=number // 2))
+    for number, fixture in enumerate(FIXTURES)
+]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'usage.db'}"
+    store = SqlStore(url)
+    for each in RECORDS:
+        store.add(each)
+    store.close()
+    return url
+
+
+def days_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_pandas_reads_what_the_frame_of_the_store_says(url, tmp_path, name):
+    rows = export(url, tmp_path / "to")
+
+    written = pd.read_parquet(tmp_path / "to" / name)
+    frame = getattr(frames, name)(url)
+    assert_frame_equal(written.drop(columns="day"), frame)
+    assert rows[name] == len(frame)
+
+
+def test_each_frame_has_a_folder_for_each_day_its_calls_began(url, tmp_path):
+    export(url, tmp_path / "to")
+
+    assert days_of(tmp_path / "to") == sorted(FRAMES)
+    assert days_of(tmp_path / "to" / "events") == ["day=2026-11-20", "day=2026-11-21"]
+    assert days_of(tmp_path / "to" / "tool_calls") == ["day=2026-11-20"]
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_without_rows_keeps_its_columns(tmp_path, name):
+    export([], tmp_path)
+
+    written = pd.read_parquet(tmp_path / name)
+    assert_frame_equal(written.drop(columns="day"), getattr(frames, name)([]))
+
+
+def test_what_has_no_start_has_a_place_too(tmp_path):
+    export([record(*FIXTURES[0], started_at=None)], tmp_path)
+
+    assert pd.read_parquet(tmp_path / "interceptions")["day"].tolist() == ["unknown"]
+
+
+def test_what_comes_while_it_writes_is_left_for_the_next_time(tmp_path):
+    class Growing:
+        read = 0
+
+        def __iter__(self):
+            self.read += 1
+            return iter(RECORDS[: self.read])
+
+    rows = export(Growing(), tmp_path)
+
+    assert (rows["interceptions"], rows["token_usage"]) == (1, 1)
+    assert pd.read_parquet(tmp_path / "events")["interception_id"].unique().tolist() == ["0"]
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "mine").touch()
+
+    with pytest.raises(ConfigurationError, match=r"is not empty.*force=True"):
+        export(RECORDS, tmp_path)
+
+    assert days_of(tmp_path) == ["mine"]
+
+
+def test_by_force_the_same_days_are_replaced_and_others_stay(tmp_path):
+    export(RECORDS, tmp_path)
+
+    export(RECORDS[:1], tmp_path, force=True)
+
+    assert pd.read_parquet(tmp_path / "interceptions").index.tolist() == ["0", "2"]
+
+
+def test_a_folder_is_for_its_owner_alone(tmp_path):
+    export([], tmp_path / "a")
+
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_in_its_place_is_told(tmp_path):
+    (tmp_path / "a").touch()
+
+    with pytest.raises(ConfigurationError, match=r"a' cannot be written: File exists"):
+        export([], tmp_path / "a")
+
+
+def test_without_a_store_nothing_is_written(tmp_path):
+    with pytest.raises(ConfigurationError, match="there is no store"):
+        export(f"sqlite:///{tmp_path / 'no.db'}", tmp_path / "to")
+
+    assert days_of(tmp_path) == []
