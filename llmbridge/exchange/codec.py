@@ -63,7 +63,7 @@ class ReplyDecoder:
             return [*steps, (None, tuple(self._decoder.close()))]
         body = self._held if self._block is None else b"".join(self._block)
         try:
-            return [(None, tuple(self._dialect.decode_reply(body)))]
+            return [(None, tuple(self._dialect.decode_reply(body, self._status)))]
         except ValueError as error:
             return [(None, (Fail("undecodable", str(error)),))]
 

@@ -215,7 +215,7 @@ class AnthropicMessages:
         """The request body; `max_tokens` is 4096 where the options do not say."""
         return anthropic_request.encode(ask)
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
         """A message object, or an error object."""
         value = loads(body)
         if not is_object(value):

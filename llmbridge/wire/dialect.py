@@ -98,8 +98,8 @@ class Dialect(ClientDialect, Protocol):
         """The request body that asks a provider for `ask`."""
         ...
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
-        """The deltas of a blocking answer, an error answer included.
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
+        """The deltas of a blocking answer, an error answer of this `status` included.
 
         Raises:
             ValueError: the body is not JSON of this dialect.

@@ -227,7 +227,7 @@ class GoogleGemini:
         """The request body."""
         return google_gemini_request.encode(ask)
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
         """A response, an array of them, or an error object."""
         value = loads(body)
         responses = objects(value) if is_list(value) else [value] if is_object(value) else []

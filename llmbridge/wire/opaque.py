@@ -83,7 +83,7 @@ class Opaque:
         body = {"model": ask.model, **ask.options}
         return {**body, "stream": True} if ask.streaming else body
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
         return _deltas(_facts(loads(body)))
 
     def decoder(self) -> Decoder:

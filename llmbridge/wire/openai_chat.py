@@ -292,7 +292,7 @@ class OpenAIChat:
         """The request body; a stream asks for its usage."""
         return openai_chat_request.encode(ask)
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
         """A completion object, or an error object."""
         chunk = _decode_chunk(body)
         if chunk.choices is None and not chunk.error:

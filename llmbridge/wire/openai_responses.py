@@ -81,7 +81,7 @@ class OpenAIResponses:
         """The request body; functions come first among its tools."""
         return request.encode(ask)
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
         """A response object, or an error object."""
         return decode_response(body)
 

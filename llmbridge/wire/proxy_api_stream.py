@@ -104,7 +104,7 @@ class ApiStream:
         context = proxy_context.encode_context(ask.context, provider, model["id"])
         return {"model": model, "context": context, "options": sent}
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
         """An error's JSON object."""
         value = loads(body)
         if not is_object(value):

@@ -120,10 +120,10 @@ class ProxyStream:
         options = {name: value for name, value in given.items() if value or name == "temperature"}
         return {"model": ask.model, "context": context, "options": options}
 
-    def decode_reply(self, body: bytes) -> Iterable[Delta]:
-        """A refusal: plain text."""
-        said = body.decode("utf-8", "replace").strip()
-        return (Start(), Fail("api_error", said or "the proxy refused"))
+    def decode_reply(self, body: bytes, status: int = 200) -> Iterable[Delta]:
+        """A refusal: plain text, told as the original client tells it."""
+        said = body.decode("utf-8", "replace")
+        return (Start(), Fail("api_error", f"proxy: server {status}: {said}"))
 
     def decoder(self) -> Decoder:
         """A fresh decoder for either wire."""

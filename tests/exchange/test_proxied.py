@@ -396,3 +396,17 @@ def test_a_fault_in_front_of_a_script_is_told_in_the_stream(serve: Any) -> None:
     answer = there.post("/stream", STREAM)
 
     assert read("proxy.stream", answer).stop_reason == "error"
+
+
+@pytest.mark.feature("bitop", 16)
+async def test_a_refusal_of_such_a_server_is_told_as_its_own_client_tells_it(serve: Any) -> None:
+    there = serve("Hello", token="secret-1")
+    row = Provider("team", there.server.url, ("proxy.stream",), key="wrong")
+
+    async with Bridge(providers=[row], environ={}) as bridge:
+        message = await (await bridge.stream(Model("team", "claude-x"), HI)).result()
+
+    assert (message.stop_reason, message.error) == (
+        "error",
+        "proxy: server 401: unauthorized\n",
+    )

@@ -17,6 +17,7 @@ from llmbridge.upstreams.lines import fail
 from llmbridge.upstreams.live import Live
 from llmbridge.upstreams.script import Script
 from llmbridge.upstreams.web import Crawled, Crawler, Recorded, SearchResult
+from tests.shared import SHARED, needs_shared
 
 HEADERS = {
     "key": "k",
@@ -609,3 +610,28 @@ def test_one_variable_leads_every_configured_model_to_the_proxy(
 def test_a_model_with_a_key_of_its_own_needs_no_proxy() -> None:
     with pytest.raises(ValueError, match="no calliope-proxy's"):
         CalliopeProxy.of({"provider": "openai", "model": "gpt-4", "apiKey": "sk-1"})
+
+
+def hostile_urls() -> list[dict[str, Any]]:
+    if SHARED is None:
+        return []
+    text = (SHARED / "conformance" / "security" / "basic.json").read_text("utf-8")
+    return [vector for vector in json.loads(text)["urls"] if vector["expect"] == "block"]
+
+
+@needs_shared
+@pytest.mark.feature("calliope", 21)
+@pytest.mark.parametrize("vector", hostile_urls(), ids=lambda vector: vector["why"])
+def test_a_hostile_start_of_a_crawl_is_refused_and_nothing_is_hit(
+    serve: Any, httpserver: HTTPServer, vector: dict[str, Any]
+) -> None:
+    # Whatever is resolved leads to the canary's own machine, as a rebinding name would.
+    async def resolver(host: str, port: int) -> list[str]:
+        return vector.get("resolves_to", [["127.0.0.1"]])[0]
+
+    served = serve(options=Calliope(crawl=Crawler(resolver=resolver)))
+    url = vector["url"].replace(":8765", f":{httpserver.port}")
+
+    answer = served.post("/crawl", {"startUrl": url}, HEADERS)
+
+    assert (answer.status_code, len(httpserver.log)) == (403, 0)
