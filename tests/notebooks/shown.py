@@ -89,4 +89,34 @@ SHOWN = {
         """,
         "keep": "True",
     },
+    "replay-with-faults": {
+        "program": "'whole after 73 pieces'",
+        "refused": """
+            whole after 73 pieces
+               status                          fault
+            0     200                            NaN
+            1     529  status(529, retry_after=0.01)
+            2     429  status(429, retry_after=0.01)
+            3     200                            NaN
+            text/html
+        """,
+        "error": "APIError after 10 pieces: Overloaded",
+        "cut": """
+            whole after 20 pieces
+            truncated
+            AssistantMessage(... for the first word: the queue,', ..., error_type='truncated', ...)
+            text/html
+        """,
+        "silence": "APITimeoutError after 20 pieces: Request timed out.",
+        "table": """
+                          end                                             fault  events
+            0       completed                                               NaN     117
+            1       completed                                               NaN     117
+            2  upstream_error  error_event('overloaded_error', after_events=50)      51
+            3       truncated                                truncate(event=60)      61
+            4     client_gone                 stall(after_events=60, for_s=inf)      60
+            text/html
+        """,
+        "end": "",
+    },
 }
