@@ -119,4 +119,37 @@ SHOWN = {
         """,
         "end": "",
     },
+    "compare-providers": {
+        "ask": """
+            anthropic: Air scatters blue light most.
+            openai: Blue light is scattered by the air more than red light is.
+            google: Rayleigh scattering favours short wavelengths, and blue is short.
+        """,
+        "message": "AssistantMessage(content=(Thinking(text='Sky, light, air.', ... text/html",
+        "requests": """
+            /v1/chat/completions
+                {..."text":"Why is the sky blue?"...}
+            /v1/messages
+                {"model":"claude-sonnet-5",..."text":"Why is the sky blue?"...}
+            /v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse
+                {"contents":[{"role":"user","parts":[{"text":"Why is the sky blue?"}]}]}
+        """,
+        "repeat": """
+            model             end
+            claude-sonnet-5   completed    6
+            gemini-2.5-flash  completed    6
+            gpt-5-mini        completed    6
+            ...
+        """,
+        "table": """
+                              ttft_s  duration_s  output_tokens  tokens_per_s  cost_usd
+            model
+            claude-sonnet-5   ... 8.0 ...
+            gemini-2.5-flash  ... 9.0 ...
+            gpt-5-mini        ... 12.0 ...
+            text/html
+        """,
+        "plot": "<Plot ...> image/png",
+        "end": "",
+    },
 }
