@@ -43,6 +43,11 @@ _POSTS: tuple[tuple[str, str], ...] = (
 )
 _MODELS = re.compile(r"/models(/.+)?$")
 _IN_PATH = re.compile(r"/models/([^/:]+):(?:stream)?[rR]awPredict$|/deployments/([^/]+)/")
+_NOBODY = "unknown"
+_WHERE = {
+    "proxy.stream": "in the path, as in /stream/openai, or before a slash in the model, as in openai/gpt-x",
+    "proxy.api_stream": "as provider in the model, or in the path, as in /api/stream/openai",
+}
 _VERSION = re.compile(r"^/v\d+(?=/)")
 _LOCAL = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$|^[^.:]*(:\d+)?$")
 
@@ -165,6 +170,8 @@ class Router:
         )
 
     def _check_served(self, request: Request, where: Destination) -> None:
+        if where.provider.name not in self.providers and (hint := _meant(request.path)):
+            raise NotFound(f"no route {request.method} {request.path!r}: {hint}")
         if where.dialect is not OPAQUE:
             if where.provider.name not in self.providers:
                 known = ", ".join(self.providers)
@@ -196,7 +203,7 @@ class Router:
         asked = proxy_dialect(path, query)
         model = _peek_or_nothing(request).model
         name = named or provider_name(model, self.providers)
-        provider = self.providers.get(name, Provider(name or "unknown", "", dialects=()))
+        provider = self.providers.get(name, Provider(name or _NOBODY, "", dialects=()))
         if request.method.upper() != "POST":
             return Destination(provider, OPAQUE, path, not named, asked)
         spoken = spoken_by(provider, asked.name, model)
@@ -211,11 +218,13 @@ class Router:
         Raises:
             RequestError: there is no such provider, or it speaks nothing that can be translated.
         """
-        known = ", ".join(self.providers)
-        if where.provider.name not in self.providers:
+        name = where.provider.name
+        if name not in self.providers:
+            known = ", ".join(self.providers)
+            if name != _NOBODY:
+                raise RequestError(f"no provider {name!r}: there are {known}")
             raise RequestError(
-                f"no provider is known for the model {model!r}: there are {known};"
-                " name one in the path, as in /stream/openai, or in the model"
+                f"no provider is known for the model {model!r}: name one {_WHERE[where.asked.name]}; there are {known}"
             )
         if where.dialect is where.client:
             raise RequestError(
@@ -342,6 +351,15 @@ def _dialect(method: str, target: str, provider: Provider) -> Dialect:
             if target.endswith(ending):
                 return DIALECTS[name]
     return OPENAI_MODELS if _MODELS.search(target) else OPAQUE
+
+
+def _meant(path: str) -> str:
+    """What somebody wants who comes here; empty where nothing says."""
+    if any(dialect.path == f"/v1{path}" for dialect in DIALECTS.values()):
+        return f"is it /v1{path}? The base URL has to end in /v1"
+    if path.startswith("/model-proxy/") or path.removeprefix("/api") in ("/web", "/crawl"):
+        return "Calliope's proxy is off, switch it on with Bridge(calliope=Calliope(...))"
+    return "counters are off, count with Bridge(store=MeteredStore())" if path == "/metrics" else ""
 
 
 def _read(request: Request, dialect: Dialect) -> _Peek:

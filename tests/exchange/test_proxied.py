@@ -227,10 +227,19 @@ def test_a_token_is_asked_for_before_the_path(
             b'{"model":"claude-x","context":{"messages":[{"role":"user","content":"x"}]}}',
             "bad request: the content of message 0 is no array",
         ),
-        ("/stream", b'{"model":"nobody"}', "bad request: no provider is known for the model"),
-        ("/stream/nobody", b'{"model":"x"}', "bad request: no provider is known for the model"),
+        (
+            "/stream",
+            b'{"model":"nobody"}',
+            "bad request: no provider is known for the model 'nobody': name one in the path, as in /stream/openai,",
+        ),
+        ("/stream/nobody", b'{"model":"x"}', "bad request: no provider 'nobody': there are"),
         ("/api/stream", b"[]", '{"error":"the body is not a JSON object'),
-        ("/api/stream", b'{"model":{"provider":"nobody"}}', '{"error":"no provider is known'),
+        ("/api/stream", b'{"model":{"provider":"nobody"}}', """{"error":"no provider 'nobody'"""),
+        (
+            "/api/stream",
+            b'{"model":{"id":"m"}}',
+            """{"error":"no provider is known for the model 'm': name one as provider in the model""",
+        ),
         (
             "/api/stream",
             b'{"model":{"provider":"openai","id":"m"},"options":{"topK":1}}',

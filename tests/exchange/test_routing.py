@@ -192,6 +192,28 @@ def test_no_other_request_is_refused_for_that_word(path: str, word: str, caller:
     assert call.request.body == body
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/chat/completions", "is it /v1/chat/completions? The base URL has to end in /v1"),
+        ("/responses", "is it /v1/responses? The base URL has to end in /v1"),
+        (
+            "/model-proxy/v1/chat/completions",
+            "Calliope's proxy is off, switch it on with Bridge(calliope=Calliope(...))",
+        ),
+        ("/api/web", "Calliope's proxy is off, switch it on with Bridge(calliope=Calliope(...))"),
+        ("/metrics", "counters are off, count with Bridge(store=MeteredStore())"),
+    ],
+)
+def test_a_path_that_means_something_else_is_told_what(path: str, said: str) -> None:
+    request, router = to_server(path), Router()
+
+    with pytest.raises(NotFound) as caught:
+        router.call(request, router.destination(request), "i")
+
+    assert caught.value.message == f"no route POST {path!r}: {said}"
+
+
 def test_a_path_that_takes_post_says_so() -> None:
     request = Request("GET", "http://127.0.0.1:8765/openai/v1/chat/completions", caller=SERVER)
     router = Router()
