@@ -419,3 +419,19 @@ async def test_a_refusal_of_such_a_server_is_told_as_its_own_client_tells_it(ser
         "error",
         "proxy: server 401: unauthorized\n",
     )
+
+
+@pytest.mark.feature("bitop", 19)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/stream", STREAM), ("/stream/openai", STREAM), ("/api/stream", API_STREAM)],
+)
+async def test_a_bridge_that_is_mounted_below_a_prefix_serves_them_too(
+    path: str, body: dict[str, Any]
+) -> None:
+    async with Bridge(Script("Hello"), environ={}) as bridge:
+        app = httpx2.ASGITransport(app=bridge.asgi, root_path="/team/llm")
+        async with httpx2.AsyncClient(transport=app, base_url="http://localhost") as client:
+            answer = await client.post(f"/team/llm{path}", json=body)
+
+    assert (answer.status_code, b"Hello" in answer.content) == (200, True)
