@@ -132,7 +132,7 @@ class Reply:
 
     `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be added.
     `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an
-    error, none inside an event. `settled` is the end once it is certain, although bytes may still come: a client that
+    error, none inside an event. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
     leaves after the last event has missed nothing.
     """
 
@@ -147,6 +147,7 @@ class Reply:
         "error",
         "farewell",
         "headers",
+        "ping",
         "replayed",
         "settled",
         "status",
@@ -173,6 +174,7 @@ class Reply:
         self.farewell: Callable[[BridgeError], bytes] = (
             source.farewell if source is not None else no_farewell
         )
+        self.ping: Callable[[], bytes] = source.ping if source is not None else no_ping
         self._chunks = chunks
         self._source = source
         self._see: tuple[Callable[[bytes], object], ...] = ()
@@ -280,6 +282,11 @@ Interceptor = Callable[[Call, Handler], Awaitable[Reply]]
 
 def no_farewell(error: BridgeError) -> bytes:
     """Nothing may be added to these bytes."""
+    return b""
+
+
+def no_ping() -> bytes:
+    """These bytes are never interrupted."""
     return b""
 
 

@@ -55,6 +55,7 @@ class Limits:
     body_s: float = 60.0
     in_flight: int = 64
     stall_s: float = 60.0
+    ping_s: float = 10.0
     shutdown_s: float = 5.0
 
 
@@ -174,7 +175,7 @@ class ASGIApp:
         body = await self._body(receive)
         if body is None:
             return
-        relay = Relay(self._handle, receive, send, self._limits.stall_s)
+        relay = Relay(self._handle, receive, send, self._limits.stall_s, self._limits.ping_s)
         self._relays.add(relay)
         try:
             await relay.run(arrival.request(body))

@@ -10,6 +10,7 @@ import anyio
 from llmbridge.errors import BridgeError, BridgeShutdown, End
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.frontends.passing import CLOSE_LIMIT_S, reply_fields
+from llmbridge.wire.sse import ends_event
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -59,28 +60,36 @@ class Relay:
         "_handle",
         "_loop",
         "_pending",
+        "_ping_s",
+        "_pinger",
         "_receive",
         "_reply",
         "_request",
         "_sending_since",
+        "_sent_at",
         "_size",
         "_stall_s",
         "_stalled",
         "_started",
+        "_tail",
         "_task",
         "_timer",
         "_watcher",
         "_writer",
     )
 
-    def __init__(self, handle: Handle, receive: Receive, send: Send, stall_s: float) -> None:
+    def __init__(
+        self, handle: Handle, receive: Receive, send: Send, stall_s: float, ping_s: float
+    ) -> None:
         self._handle = handle
         self._receive = receive
         self._client_send = send
         self._stall_s = stall_s
+        self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
         self._pending: list[bytes] = []
         self._size = 0
+        self._tail = b""
         self._ended = False
         self._started = False
         self._stalled = False
@@ -90,10 +99,12 @@ class Relay:
         self._arrived: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._sending_since: float | None = None
+        self._sent_at = 0.0
         self._task = asyncio.current_task()
         self._writer: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._pinger: asyncio.TimerHandle | None = None
 
     async def run(self, request: Request) -> None:
         """Ask, and pass the reply on until it ends, the client leaves or `stop` is called.
@@ -110,6 +121,8 @@ class Relay:
                 await self._see_off()
             finally:
                 self._timer.cancel()
+                if self._pinger is not None:
+                    self._pinger.cancel()
                 if self._watcher is not None:
                     self._watcher.cancel()
         if self._stalled:
@@ -183,6 +196,7 @@ class Relay:
     def _put(self, chunk: bytes) -> None:
         self._pending.append(chunk)
         self._size += len(chunk)
+        self._tail = chunk if len(chunk) > 2 else self._tail[-2:] + chunk
         self._notify()
 
     def _end(self) -> None:
@@ -255,7 +269,7 @@ class Relay:
             await self._client_send(message)
         except OSError:
             self._give_up("client_gone")
-        self._sending_since = None
+        self._sending_since, self._sent_at = None, self._loop.time()
 
     # The client
 
@@ -263,11 +277,31 @@ class Relay:
         """The call takes its time: watch the client from now on."""
         self._watcher = group.create_task(self._watch())
         self._timer = self._loop.call_later(self._stall_s / 8, self._check)
+        self._pinger = self._loop.call_later(self._ping_s, self._keep_alive)
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._give_up("client_gone")
+
+    def _keep_alive(self) -> None:
+        """Break a silence that somebody on the way may take for a dead connection."""
+        silent_s = self._loop.time() - self._sent_at if self._started else 0.0
+        if silent_s >= self._ping_s:
+            silent_s = 0.0
+            if ping := self._ping():
+                self._put(ping)
+        self._pinger = self._loop.call_later(self._ping_s - silent_s, self._keep_alive)
+
+    def _ping(self) -> bytes:
+        """What may be written into this silence: nothing inside an event, or before all is sent that came."""
+        reply = self._reply
+        if reply is None or self._ended or self._given_up is not None:
+            return b""
+        if self._pending or self._sending_since is not None:
+            return b""
+        streams = "text/event-stream" in reply.headers.get("content-type", "")
+        return reply.ping() if streams and (not self._tail or ends_event(self._tail)) else b""
 
     def _check(self) -> None:
         """Cut off a client that takes nothing."""

@@ -4,11 +4,13 @@ aiohttp relays an event for a tenth of what httpx takes, and its pool survives c
 own can be handed in instead.
 """
 
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from llmbridge.errors import NotFound
 from llmbridge.exchange.call import Call, Reply
+from llmbridge.exchange.pings import ping
 from llmbridge.upstreams.answer import Answer, Sender, Times, Unanswered
 from llmbridge.upstreams.client import Borrowed
 from llmbridge.upstreams.incoming import Incoming
@@ -67,10 +69,12 @@ class Live:
             )
         answer = await self._send(call)
         try:
-            return await Incoming(call, answer, self._limit_bytes).reply(self._first_event_s)
+            reply = await Incoming(call, answer, self._limit_bytes).reply(self._first_event_s)
         except BaseException:
             await answer.aclose()
             raise
+        reply.ping = partial(ping, call)
+        return reply
 
     async def aclose(self) -> None:
         """Close this event loop's connections, if none is in use."""

@@ -92,6 +92,11 @@ class SSEDecoder:
         return [event] if event else []
 
 
+def ends_event(tail: bytes) -> bool:
+    """True when these last bytes of a stream end with a blank line: another event could be written here."""
+    return tail.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
+
+
 class Framer:
     """Follow where the events of a byte stream end, and find the one that ends the reply.
 

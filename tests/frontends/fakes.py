@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 from llmbridge.errors import BridgeError, End, StreamTruncated
-from llmbridge.exchange.call import Headers, Reply, Request, no_farewell, once
+from llmbridge.exchange.call import Headers, Reply, Request, no_farewell, no_ping, once
 
 SSE = Headers([("content-type", "text/event-stream")])
 JSON = Headers([("content-type", "application/json")])
@@ -27,6 +27,7 @@ class FakeHandle:
         status: int = 200,
         headers: Headers = SSE,
         farewell: Callable[[BridgeError], bytes] = no_farewell,
+        ping: Callable[[], bytes] = no_ping,
     ) -> None:
         self.requests: list[Request] = []
         self.ends: queue.SimpleQueue[End | None] = queue.SimpleQueue()
@@ -34,13 +35,14 @@ class FakeHandle:
         self._status = status
         self._headers = headers
         self._farewell = farewell
+        self._ping = ping
 
     async def __call__(self, request: Request) -> Reply:
         self.requests.append(request)
         pieces = once(self._pieces) if isinstance(self._pieces, bytes) else self._pieces()
         ended = self.ends.put
         reply = Reply(self._status, self._headers, pieces, on_end=lambda reply: ended(reply.end))
-        reply.farewell = self._farewell
+        reply.farewell, reply.ping = self._farewell, self._ping
         return reply
 
     def end(self) -> End | None:

@@ -485,6 +485,86 @@ async def test_a_reader_that_takes_nothing_is_cut_off(caplog):
     assert caplog.messages == ["POST /v1/messages: the client stopped reading"]
 
 
+PING = b": ping\n\n"
+
+
+async def held_inside_an_event() -> AsyncIterator[bytes]:
+    for piece in (EVENTS[0], b"d", b"ata: two\n"):
+        yield piece
+    await asyncio.Event().wait()
+
+
+async def held_before_its_first_event() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b"never"
+
+
+async def pinged(client: Client, handle: FakeHandle, times: int) -> None:
+    """Ask, and leave after so many pings."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.ask(app_of(handle, limits=Limits(ping_s=0.01))))
+        while client.bodies.count(PING) < times:
+            client.arrived.clear()
+            await client.arrived.wait()
+        client.left.set()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "before"),
+    [(unfinished, [EVENTS[0]]), (held_before_its_first_event, [])],
+    ids=["between events", "before the first"],
+)
+async def test_a_silent_stream_is_kept_alive_between_its_events(pieces, before):
+    handle, client = FakeHandle(pieces, ping=lambda: PING), Client()
+
+    await pinged(client, handle, 2)
+
+    assert (client.bodies, handle.end()) == ([*before, PING, PING], "client_gone")
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        FakeHandle(held_inside_an_event, ping=lambda: PING),
+        FakeHandle(unfinished, ping=lambda: PING, headers=JSON),
+        FakeHandle(unfinished),
+    ],
+    ids=["inside an event", "no stream", "nothing to say"],
+)
+async def test_nothing_else_is_kept_alive(silent):
+    client, clock = Client(), Client()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.ask(app_of(silent, limits=Limits(ping_s=0.01))))
+        # As many pings as another stream gets that begins a little later.
+        await client.arrived.wait()
+        await pinged(clock, FakeHandle(unfinished, ping=lambda: PING), 4)
+        client.left.set()
+
+    assert PING not in b"".join(client.bodies)
+
+
+async def test_a_ping_leaves_the_stream_as_it_would_have_been():
+    go_on = asyncio.Event()
+
+    async def paused() -> AsyncIterator[bytes]:
+        yield EVENTS[0]
+        await go_on.wait()
+        yield EVENTS[-1]
+
+    handle, client = FakeHandle(paused, ping=lambda: PING), Client()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.ask(app_of(handle, limits=Limits(ping_s=0.01))))
+        while PING not in client.bodies:
+            client.arrived.clear()
+            await client.arrived.wait()
+        go_on.set()
+
+    said = [body for body in client.bodies if body not in (PING, b"")]
+    assert (said, client.whole, handle.end()) == ([EVENTS[0], EVENTS[-1]], True, "completed")
+
+
 async def test_a_reply_that_does_not_close_is_left_behind(caplog, monkeypatch):
     monkeypatch.setattr("llmbridge.frontends.relay.CLOSE_LIMIT_S", 0.01)
 

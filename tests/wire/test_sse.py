@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbridge.wire.sse import SSE, Framer, SSEDecoder, encode_sse
+from llmbridge.wire.sse import SSE, Framer, SSEDecoder, encode_sse, ends_event
 from tests.shared import SHARED, needs_shared
 
 ANTHROPIC = (
@@ -424,3 +424,23 @@ def test_framer_knows_the_borders_of_the_vectors(case, split):
         _, _, at_border = framed(chunks)
 
         assert at_border == (not case["expect"]["pending_at_eof"])
+
+
+@given(st.lists(st.sampled_from(PARTS)).map(b"".join))
+def test_what_is_written_after_a_blank_line_is_an_event_of_its_own(stream):
+    alone, _, _ = decoded([stream.rstrip(b"\r\n") + b"\n\n"])
+
+    for end in (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r"):
+        begun = stream.rstrip(b"\r\n") + end
+        events, _, _ = decoded([begun + b"event: ping\ndata: {}\n\n"])
+
+        assert ends_event(begun[-3:])
+        assert [(each.event, each.data) for each in events] == [
+            *[(each.event, each.data) for each in alone],
+            ("ping", "{}"),
+        ]
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n", b"\r", b"data: x\r\n", b"}\n"])
+def test_a_line_end_alone_ends_no_event(tail):
+    assert not ends_event(tail)
