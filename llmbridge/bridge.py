@@ -420,6 +420,7 @@ class Bridge:
         from llmbridge.frontends.admission import LOOPBACK_HOSTS, token_for
         from llmbridge.frontends.asgi import ASGIApp, Limits
 
+        self._upstream_part("prepare")
         return ASGIApp(
             self._entry,
             self._encode_error,
@@ -432,9 +433,8 @@ class Bridge:
 
     def _upstream_part(self, name: str) -> None:
         """Call what an upstream that keeps something has under this name."""
-        part: Callable[[], None] | None = getattr(self.upstream, name, None)
-        if part is not None:
-            part()
+        part: Callable[[], None] = getattr(self.upstream, name, lambda: None)
+        part()
 
     async def _close_upstream(self) -> None:
         close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)

@@ -29,6 +29,27 @@ def test_making_a_bridge_loads_nothing_heavy_and_no_http_client() -> None:
     assert [name for name in (*HEAVY, *HTTP_CLIENTS) if name in loaded] == []
 
 
+@pytest.mark.parametrize(
+    ("bridge", "loaded"),
+    [
+        ("Bridge()", True),
+        ("Bridge(Replay(MemoryStore(), mode='new_episodes'))", True),
+        ("Bridge(Replay([]))", False),
+        ("Bridge(Script('Hello'))", False),
+    ],
+)
+def test_a_server_that_may_ask_has_its_http_client_before_the_first_call(
+    bridge: str, loaded: bool
+) -> None:
+    names = loaded_by(
+        "from llmbridge import Bridge, Replay, Script\n"
+        "from llmbridge.stores.memory import MemoryStore\n"
+        f"with {bridge} as bridge: bridge.serve()"
+    )
+
+    assert ("aiohttp" in names) == loaded
+
+
 def test_every_public_name_is_there() -> None:
     import llmbridge
 

@@ -76,6 +76,11 @@ class Live:
         reply.ping = partial(ping, call)
         return reply
 
+    def prepare(self) -> None:
+        """Load the HTTP client now, so that the first caller of a server does not wait for it."""
+        if self._sender is None:
+            self._pools()
+
     async def aclose(self) -> None:
         """Close this event loop's connections, if none is in use."""
         if self._sender is not None:

@@ -368,6 +368,12 @@ class Replay:
         if self._upstream is None and self._may_ask:
             self._upstream = default_upstream()
 
+    def prepare(self) -> None:
+        """Let the upstream load what it needs, where it may be asked."""
+        if self._loaded.options.mode != "none":
+            prepare: Callable[[], None] = getattr(self._upstream, "prepare", lambda: None)
+            prepare()
+
     def flush(self) -> None:
         """Return when everything recorded so far is in the file.
 

@@ -38,7 +38,7 @@ def fidelity(plan: Plan) -> Table:
     }
     note = (
         f"{len(events)} events, {GAP_MS} ms apart, the same bytes each time;"
-        " aims: first event within 30 ms of live (what a process loads at its first call aside), p95 under 5 ms"
+        " aims: first event within 30 ms of live, p95 under 5 ms"
     )
     return Table("Fidelity", figures, baseline=LIVE, note=note)
 
