@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -36,6 +36,16 @@ from llmbridge.upstreams.source import Mode
 LIMIT_BYTES = 1024 * 1024
 
 _Kind = TypeVar("_Kind")
+
+
+LogLevel = Literal["warning", "info", "debug"]
+"""What `llmbridge serve` writes to standard error; `info` where nothing is said."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "log": get_args(LogLevel),
+    "mode": get_args(Mode),
+    "auth": get_args(Auth),
+}
 
 
 class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: dict[str, str] = {}
     rewrite: tuple[Rewrite, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
-    log: Literal["warning", "info", "debug"] = "info"
+    log: LogLevel | None = None
 
 
 class _Proxied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -231,6 +241,8 @@ def _complaint(message: str, tree: dict[str, Any]) -> str:
         return f"there is no key {full!r}: " + (
             f"do you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         )
+    if said.startswith("Invalid enum value") and (choices := _CHOICES.get(key.rpartition(".")[2])):
+        said += f": there are {', '.join(choices)}"
     return f"{key or 'the file'}: {said[:1].lower()}{said[1:]}"
 
 

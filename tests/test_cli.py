@@ -296,6 +296,19 @@ def test_an_option_wins_over_the_file(tmp_path: Path, options: list[str]) -> Non
     assert "POST /v1/messages" not in error
 
 
+def test_a_log_level_given_there_wins_over_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text('log = "debug"\n')
+    options = ["--replay", str(ANTHROPIC), "--log", "info"]
+    with running("serve", "--config", str(config), *options) as process:
+        with client(ready_url(process)) as http:
+            http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    assert ("POST /v1/messages" in error, "DEBUG" in error) == (True, False)
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The signal handlers of this process, put back."""
@@ -327,6 +340,7 @@ def spoken(
         ("--upstream openai=127.0.0.1:9000", "'openai' is '127.0.0.1:9000': give http://HOST"),
         ("--upstream nobody=http://127.0.0.1:9000", "--upstream names 'nobody'"),
         ("--token a --no-token", "contradict each other"),
+        ("--log loud", "--log is 'loud': give one of warning, info, debug"),
         ("--speed 1", "give --replay PATH with it"),
         ("--mode once", "give --replay PATH with it"),
         ("--record a.yaml --replay b.yaml", "give the one or the other"),
@@ -373,7 +387,7 @@ OPTIONS = {
     "demo": "--speed --plain",
     "usage": "--store --by --since --json",
     "export": "--store --to --force --json",
-    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --allow-remote",
+    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --log --allow-remote",
 }
 
 

@@ -128,7 +128,11 @@ MISTAKES = {
     "prot: 1": "FILE: there is no key 'prot': do you mean 'port'?",
     "zzz: 1": "FILE: there is no key 'zzz': there are host, port, token, ",
     "port: many": "FILE: port: expected `int | null`, got `str`",
-    "log: loud": "FILE: log: invalid enum value 'loud'",
+    "log: loud": "FILE: log: invalid enum value 'loud': there are warning, info, debug",
+    "replay: a\nmode: never": "FILE: mode: invalid enum value 'never': there are none, once, ",
+    "providers: [{name: a, base_url: 'http://b', auth: x}]": (
+        "FILE: providers[0].auth: invalid enum value 'x': there are bearer, x-api-key, "
+    ),
     "routes: [a]": "FILE: routes: expected `object`, got `array`",
     "routes: {a: 1}": "FILE: routes[...]: expected `str`, got `int`",
     "providers: [{name: a}]": "FILE: providers[0]: object missing required field `base_url`",

@@ -256,6 +256,14 @@ def serve(
             help="Read settings from this YAML, TOML or JSON file; options given here win over it.",
         ),
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="What goes to standard error: warning; info, a line for each call; debug, bodies too.",
+            show_default="info",
+        ),
+    ] = None,
     allow_remote: Annotated[
         bool,
         typer.Option(
@@ -267,7 +275,7 @@ def serve(
     from typing import cast
 
     from llmbridge.cli.serving import base_urls, serve_until_stopped
-    from llmbridge.configuration import Settings
+    from llmbridge.configuration import LogLevel, Settings
     from llmbridge.upstreams.source import Mode
 
     options = Settings(
@@ -283,6 +291,8 @@ def serve(
         store=store,
         upstream=base_urls(upstream or ()),
         allow_remote=allow_remote,
+        # What there is not is refused there, too.
+        log=cast("LogLevel | None", log),
     )
     serve_until_stopped(options, config)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
 from types import FrameType
+from typing import get_args
 
 import typer
 from msgspec.structs import asdict
@@ -15,7 +16,7 @@ from msgspec.structs import replace as replace_fields
 
 from llmbridge.bridge import Bridge
 from llmbridge.cli.log import LoggedStore
-from llmbridge.configuration import Configuration, Settings
+from llmbridge.configuration import Configuration, LogLevel, Settings
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.frontends.server import Server
 from llmbridge.providers import Provider
@@ -43,10 +44,11 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     memory = said.store in (None, "memory")
     store = MemoryStore(MEMORY_BYTES) if memory else open_store(said.store)
-    kept = store if said.log == "warning" else LoggedStore(store, _say)
+    log = said.log or "info"
+    kept = store if log == "warning" else LoggedStore(store, _say)
     bridge = replace(configuration, settings=said).bridge(store=kept)
     stop = _stopped_by_signals()
-    with _log_at(said.log), _collecting_rarely(), bridge:
+    with _log_at(log), _collecting_rarely(), bridge:
         server = bridge.serve(
             said.host or "127.0.0.1",
             said.port or 0,
@@ -71,7 +73,11 @@ def base_urls(upstreams: Iterable[str]) -> dict[str, str]:
 
 
 def _check(options: Settings) -> None:
-    """Refuse options that contradict each other."""
+    """Refuse options that contradict each other, or say what there is not."""
+    if options.log not in (None, *get_args(LogLevel)):
+        raise ConfigurationError(
+            f"--log is {options.log!r}: give one of {', '.join(get_args(LogLevel))}"
+        )
     if options.no_token and options.token not in (None, "auto"):
         raise ConfigurationError(
             f"--token (or {TOKEN_VARIABLE}) and --no-token contradict each other: give one of them"
