@@ -385,6 +385,7 @@ def test_a_port_that_is_taken_is_named(
 
 OPTIONS = {
     "demo": "--speed --plain",
+    "prune": "--store --older-than --dry-run --json",
     "usage": "--store --by --since --json",
     "export": "--store --to --force --json",
     "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --log --allow-remote",

@@ -85,6 +85,18 @@ Examples:
   llmbridge export --store sqlite:///usage.db --to usage/ --force      replace the days in it
 """
 
+_PRUNE = """
+Delete calls from a database that are older than some days, with all that was asked and answered.
+
+Days go whole (UTC), and calls under way stay. A bridge may be at work meanwhile. Deleted bytes are
+overwritten; the file does not get smaller, but what comes next uses the room.
+
+\b
+Examples:
+  llmbridge prune --store sqlite:///usage.db --older-than 30d --dry-run
+  llmbridge prune --store sqlite:///usage.db --older-than 30d
+"""
+
 _SPELLED = (
     ("allow_remote=True", "--allow-remote"),
     ("base_urls names", "--upstream names"),
@@ -341,3 +353,26 @@ def export(
     from llmbridge.cli.exporting import run_export
 
     raise typer.Exit(run_export(store, to, force, as_json))
+
+
+@app.command(help=_PRUNE, short_help="Delete old calls from a database.")
+def prune(
+    store: Annotated[
+        str,
+        typer.Option(metavar="URL", help="The URL of a database, such as sqlite:///usage.db."),
+    ],
+    older_than: Annotated[
+        str,
+        typer.Option(
+            metavar="DAYS", help="Such as 30d: delete what began before the day 30 days ago."
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many it would be; delete nothing.")
+    ] = False,
+    as_json: cassette.AsJson = False,
+) -> None:
+    """Delete old calls."""
+    from llmbridge.cli.pruning import run_prune
+
+    raise typer.Exit(run_prune(store, older_than, dry_run, as_json))

@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.filters import matching
+from llmbridge.stores.sql_prune import begun_before, delete
 from llmbridge.stores.sql_rows import (
     INTERCEPTION_COLUMNS,
     RECORD_COLUMNS,
@@ -124,6 +125,20 @@ class SqlStore:
         query = _filtered(RECORDS, RECORD_COLUMNS, filters).order_by(RECORDS.c.seq)
         return matching(Record, map(record_of, self._rows(query)), filters)
 
+    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the interceptions that began before that and are over, with their records; how many they are.
+
+        Raises:
+            StoreUnavailable: the file cannot be written; some may be deleted.
+        """
+        try:
+            old = begun_before(self._engine, before)
+            if not dry_run:
+                delete(self._engine, old)
+        except DatabaseError as error:
+            raise self._unwritten(error) from error
+        return len(old)
+
     def __iter__(self) -> Iterator[Record]:
         return map(record_of, self._rows(select(RECORDS).order_by(RECORDS.c.seq)))
 
@@ -171,7 +186,10 @@ class SqlStore:
             raise
         except DatabaseError as error:
             # Full, locked, read-only, gone: it may be better the next time.
-            raise StoreUnavailable(f"{str(self.path)!r} cannot be written: {error.orig}") from error
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: DatabaseError) -> StoreUnavailable:
+        return StoreUnavailable(f"{str(self.path)!r} cannot be written: {error.orig}")
 
 
 _INSERT = insert(INTERCEPTIONS)

@@ -364,6 +364,69 @@ def test_frames_of_a_database_are_those_of_memory(path, name):
         assert_frame_equal(one, other)
 
 
+async def test_pruning_takes_what_is_old_and_over_with_its_records(path):
+    store = SqlStore(url_of(path))
+    for id, second in (("old", 0), ("under way", 1), ("new", 60)):
+        await store.begin(asked(id, second))
+        store.add(answered(id, started_at=NOON + timedelta(seconds=second)))
+    store.add(answered("alone", started_at=NOON))
+    store.add(answered("late", started_at=NOON + timedelta(seconds=60)))
+    for id, second in (("old", 0), ("new", 60)):
+        store.end(asked(id, second, end="completed"))
+    store.flush()
+
+    counted = store.prune(NOON + timedelta(seconds=60), dry_run=True)
+    pruned = store.prune(NOON + timedelta(seconds=60))
+
+    assert (counted, pruned) == (2, 2)
+    assert [each.id for each in store.interceptions()] == ["under way", "new"]
+    assert [each.interception_id for each in store] == ["under way", "new", "late"]
+    store.close()
+
+
+async def test_what_is_pruned_is_in_no_byte_of_the_file(path):
+    secret = b"what only we two know" * 1000
+    store = SqlStore(url_of(path))
+    for number in range(3):
+        await store.begin(asked(str(number)))
+        store.add(answered(str(number), secret))
+        store.end(asked(str(number), end="completed"))
+    store.flush()
+
+    assert store.prune(NOON + timedelta(days=1)) == 3
+    store.close()
+
+    assert [file.name for file in path.parent.iterdir() if secret[:21] in file.read_bytes()] == []
+
+
+def test_more_than_a_page_is_pruned_while_others_write(path):
+    store, other = SqlStore(url_of(path)), SqlStore(url_of(path))
+    for number in range(1201):
+        store.end(asked(str(number), end="completed"))
+    store.flush()
+
+    other.add(answered("new"))
+    pruned = store.prune(NOON + timedelta(days=1))
+    other.close()
+
+    assert (pruned, store.interceptions(), store.records()) == (1201, [], [answered("new")])
+    store.close()
+
+
+def test_pruning_a_file_that_is_locked_is_told(path):
+    store = SqlStore(url_of(path))
+    store.end(asked("a", end="completed"))
+    store.flush()
+    _prepare(store, lambda: "PRAGMA busy_timeout = 20")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreUnavailable, match="cannot be written: database is locked"):
+            store.prune(NOON + timedelta(days=1))
+
+    store.close()
+
+
 def test_closing_leaves_no_thread(path):
     before = threads()
     store = SqlStore(url_of(path))
