@@ -12,6 +12,7 @@ from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Usage
 from llmbridge.upstreams.lines import calls, fail, reply
 from llmbridge.upstreams.script import Script
+from tests.streams.fetched import fetched
 
 HERE = Path(__file__).parent
 PACKAGE, VERSION = "@mariozechner/pi-agent-core", "0.73.1"
@@ -20,24 +21,11 @@ PACKAGE, VERSION = "@mariozechner/pi-agent-core", "0.73.1"
 @pytest.fixture(scope="session")
 def pi() -> Path:
     """The folder of pi's packages, which npm fetches the first time."""
-    home = HERE.parents[1] / ".bench" / "pi"
-    found = home / "node_modules" / PACKAGE / "package.json"
-    if found.exists() and json.loads(found.read_bytes())["version"] == VERSION:
-        return home
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"pi's client needs {' and '.join(missing)}, not found here")
-    home.mkdir(parents=True, exist_ok=True)
-    install = ["npm", "install", "--prefix", str(home), "--no-audit", "--no-fund", "--silent"]
-    try:
-        done = subprocess.run(
-            [*install, f"{PACKAGE}@{VERSION}"], capture_output=True, timeout=100, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm cannot fetch {PACKAGE} in time")
-    if done.returncode:
-        pytest.skip(f"npm cannot fetch {PACKAGE}: {done.stderr.decode()[-200:]}")
-    return home
+    quiet = ("--no-audit", "--no-fund", "--silent", "--fetch-retries=0")
+    return fetched(f"pi-{VERSION}", "npm", "install", *quiet, f"{PACKAGE}@{VERSION}", "--prefix")
 
 
 def run(pi: Path, program: str, url: str, *arguments: str) -> Any:

@@ -14,6 +14,7 @@ from llmbridge import streams
 from llmbridge.bridge import Bridge
 from llmbridge.upstreams.lines import calls
 from llmbridge.upstreams.script import Script
+from tests.streams.fetched import fetched
 
 
 async def clock(call_id: str, arguments: dict[str, Any], *_: object) -> tinyagent.AgentToolResult:
@@ -88,16 +89,8 @@ async def test_an_agent_uses_its_tool(way: Way) -> None:
 @pytest.fixture(scope="session")
 def plain() -> Path:
     """A folder with the last tinyagent that takes plain dicts, which pip fetches the first time."""
-    root = Path(__file__).parents[2]
-    home = root / ".bench" / "tinyagent-1.2.0"
-    if not home.exists():
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
-        done = subprocess.run(
-            [*install, str(home), "tiny-agent-os==1.2.0"], capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"pip cannot fetch tiny-agent-os 1.2.0: {done.stderr.decode()[-200:]}")
-    return home
+    install = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--retries", "0")
+    return fetched("tinyagent-1.2.0", *install, "tiny-agent-os==1.2.0", "--target")
 
 
 @pytest.mark.feature("tinyagent", 6, 13, 15)
