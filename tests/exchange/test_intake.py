@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from llmbridge.bridge import Bridge
 from llmbridge.errors import Overloaded, StreamTruncated
 from llmbridge.exchange.call import Call, Caller, Handler, Headers, Reply, Request, once
-from llmbridge.exchange.record import Interception
+from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.upstreams.script import Script
 
@@ -312,3 +312,43 @@ async def test_a_fault_is_told_though_the_client_leaves_before_the_head() -> Non
         await subject.handle(post())
 
     assert [(each.end, each.fault) for each in subject.interceptions] == [("client_gone", "slow")]
+
+
+class Client:
+    """A store of the user's own, such as a client of a service that keeps records."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def begin(self, interception: Interception) -> None:
+        self.told.append(f"begin {interception.model}")
+
+    def add(self, record: Record) -> None:
+        self.told.append(f"add {record.status} {record.message and record.message.text}")
+
+    def end(self, interception: Interception) -> None:
+        self.told.append(f"end {interception.end}")
+
+    def flush(self) -> None:
+        self.told.append("flush")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def interceptions(self, **filters: object) -> list[Interception]:
+        return []
+
+    def records(self, **filters: object) -> list[Record]:
+        return []
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(())
+
+
+@pytest.mark.feature("aibridge", 12)
+def test_a_store_of_the_users_own_is_told_everything_in_order() -> None:
+    client = Client()
+    with Bridge(Script("Hello"), store=client, environ={}) as bridge:
+        bridge.openai().responses.create(model="gpt-5-mini", input="hi")
+
+    assert client.told == ["begin gpt-5-mini", "add 200 Hello", "end completed", "close"]
