@@ -15,6 +15,7 @@ Lateness = list[float]
 
 LIVE = "live"
 DELTAS = 20
+CALLS = 4
 FIRST_MS, GAP_MS = 20, 50
 """Slow enough that no two events share a packet."""
 
@@ -30,8 +31,11 @@ def fidelity(plan: Plan) -> Table:
         schedule.write_text(json.dumps({"request": asked, "pieces": pieces}))
         for turn in range(plan.rounds):
             seen = one_round(schedule, Path(folder) / f"{turn}.yaml")
-            for name, calls in seen.items():
-                runs[name].append(measured(calls, seen[LIVE]))
+            for name, (first, *later) in seen.items():
+                cold = {"first event of a process, ms": FIRST_MS + first[0]}
+                runs[name] += [
+                    measured(*pair) | cold for pair in zip(later, seen[LIVE][1:], strict=True)
+                ]
     figures = {
         name: {measure: statistics.median(run[measure] for run in by) for measure in by[0]}
         for name, by in runs.items()
@@ -44,30 +48,28 @@ def fidelity(plan: Plan) -> Table:
 
 
 def one_round(schedule: Path, cassette: Path) -> dict[str, list[Lateness]]:
-    """The first call of each process and the second: the first also loads and connects."""
+    """Some calls of each, one after the other."""
 
-    def twice(server: Program) -> list[Lateness]:
-        return [heard(server, schedule, 1)["late_ms"] for _ in range(2)]
+    def calls(server: Program) -> list[Lateness]:
+        return [heard(server, schedule, 1)["late_ms"] for _ in range(CALLS)]
 
     with python_server(LIVE, "punctual", str(schedule)) as provider:
-        live = twice(provider)
+        live = calls(provider)
         url = f"http://127.0.0.1:{provider.port}"
         with python_server("recording", "served", "record", str(cassette), url) as bridge:
-            recorded = twice(bridge)
+            recorded = calls(bridge)
     with python_server("replaying", "served", "pace", str(cassette)) as bridge:
-        return {LIVE: live, "while recording": recorded, "replayed": twice(bridge)}
+        return {LIVE: live, "while recording": recorded, "replayed": calls(bridge)}
 
 
-def measured(calls: list[Lateness], live: list[Lateness]) -> dict[str, float]:
+def measured(late_ms: Lateness, live_ms: Lateness) -> dict[str, float]:
     """When the first event came, and how far the others are from where the live ones were, counted from the first."""
-    late_ms, live_ms = calls[1], live[1]
     off = sorted(
         abs((mine - late_ms[0]) - (its - live_ms[0]))
         for mine, its in zip(late_ms, live_ms, strict=True)
     )
     return {
         "first event, ms": FIRST_MS + late_ms[0],
-        "first event of a process, ms": FIRST_MS + calls[0][0],
         "off by, p50 ms": statistics.median(off),
         "off by, p95 ms": statistics.quantiles(off, n=20)[18],
         "off by, max ms": off[-1],
