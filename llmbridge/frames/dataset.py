@@ -49,6 +49,8 @@ def _write(name: str, source: frames.Source, days: "Series[str]", folder: Path) 
     # Of a bridge at work: what came since the days were read is for the next time.
     known = ids.isin(days.index)
     frame, ids = frame[known], ids[known]
+    if frame.empty and folder.exists():
+        return 0
     if frame.empty:
         # A reader finds the columns, dtypes too.
         nothing = folder / f"day={UNKNOWN}"

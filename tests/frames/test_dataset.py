@@ -100,6 +100,14 @@ def test_by_force_the_same_days_are_replaced_and_others_stay(tmp_path):
     assert pd.read_parquet(tmp_path / "interceptions").index.tolist() == ["0", "2"]
 
 
+def test_by_force_a_source_without_rows_replaces_nothing(tmp_path):
+    export([record(*FIXTURES[0], started_at=None)], tmp_path)
+
+    export([], tmp_path, force=True)
+
+    assert len(pd.read_parquet(tmp_path / "tool_calls")) == 1
+
+
 def test_a_folder_is_for_its_owner_alone(tmp_path):
     export([], tmp_path / "a")
 
