@@ -35,6 +35,8 @@ def safe_load(data: bytes, name: str) -> Any:
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise CassetteError(f"{name} is empty: delete it, or record it again")
+    if data.startswith(b"SQLite format 3\0"):
+        raise CassetteError(f"{name} is an SQLite database: name it by a URL, 'sqlite:///{name}'")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CassetteError(f"{name} is UTF-16: save it as UTF-8")
     if data.lstrip()[:1] in (b"{", b"["):

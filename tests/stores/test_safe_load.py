@@ -19,6 +19,11 @@ def test_bytes_that_are_not_utf_8_are_an_error(data):
         read(data, "x", "x")
 
 
+def test_a_database_is_told_with_the_url_to_name_it_by():
+    with pytest.raises(CassetteError, match=r"^a\.db is an SQLite database.*'sqlite:///a\.db'$"):
+        read(b"SQLite format 3\0\x10\0", "a.db", "a.db")
+
+
 @pytest.mark.parametrize(
     "tag",
     [
