@@ -40,6 +40,10 @@ def open_source(source: Any, mode: Mode) -> Source:
     """
     if mode == "live":
         return Source((), ())
+    paths = _paths(source)
+    if paths is not None and len(paths) == 1 and is_url(paths[0]):
+        # The command line and configuration files give a list, whatever is in it.
+        source = paths[0]
     if is_url(source):
         source = open_store(source) if mode in RECORDING else existing_store(source)
     paths = _paths(source)

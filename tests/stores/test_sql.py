@@ -341,6 +341,14 @@ def test_a_bridge_writes_it_and_a_replay_and_frames_read_it(path):
     assert usage["end"].tolist() == ["completed"]
 
 
+def test_a_list_of_one_database_replays_as_the_database(path):
+    with Bridge(Script("It is noon."), store=url_of(path)) as bridge:
+        asked = ask_the_time(bridge)
+
+    with Bridge(Replay([url_of(path)])) as again:
+        assert ask_the_time(again) == asked
+
+
 @pytest.mark.parametrize("name", FRAMES)
 def test_frames_of_a_database_are_those_of_memory(path, name):
     memory, sqlite = MemoryStore(), SqlStore(url_of(path))
