@@ -152,4 +152,26 @@ SHOWN = {
         "plot": "<Plot ...> image/png",
         "end": "",
     },
+    "from-notebook-to-gateway": {
+        "setup": """
+            Noon.
+            {"model":"gpt-5-mini","input":"What time is it? Answer in one word."}
+        """,
+        "serve": "<Server http://127.0.0.1:... running> text/html",
+        "program": "Noon.",
+        "route": """
+            Noon.
+            https://api.openai.com/v1/chat/completions
+        """,
+        "calls": """
+                frontend            client asked_model provider        end
+            0  transport     OpenAI/Python  gpt-5-mini   openai  completed
+            1     server     OpenAI/Python  gpt-5-mini   openai  completed
+            2     server  Anthropic/Python  gpt-5-mini   openai  completed
+            text/html
+        """,
+        "file": "Writing gateway.yaml",
+        "gateway": "Noon.",
+        "end": "<Server http://127.0.0.1:... stopped> text/html",
+    },
 }
