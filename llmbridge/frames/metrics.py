@@ -3,6 +3,7 @@
 Source: aibridge's metrics, names and labels. Needs the extra `otel`.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -14,7 +15,7 @@ from llmbridge.frames.columns import FRAMES
 from llmbridge.frames.entry import Entry
 from llmbridge.frames.rows import interception_rows, prompt_rows, token_usage_rows, tool_call_rows
 from llmbridge.stores.followed import FollowedStore
-from llmbridge.stores.memory import MemoryStore
+from llmbridge.stores.opening import open_store
 
 BUCKETS_S = (0.5, 2, 5, 15, 30, 60, 120)
 MOST_VALUES = 1000
@@ -33,11 +34,13 @@ _UNREAD = ("opaque", "models")
 class MeteredStore(FollowedStore):
     """A store that counts: `Bridge(store=MeteredStore())` serves the counts at `/metrics`.
 
+    `store` is what `Bridge(store=...)` takes, and is closed with it.
+
     Raises:
-        ConfigurationError: prometheus-client is not installed.
+        ConfigurationError: prometheus-client is not installed, or there is no such store.
     """
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
         try:
             prometheus: Any = import_module("prometheus_client")
         except ImportError as error:
@@ -46,7 +49,7 @@ class MeteredStore(FollowedStore):
             ) from error
         self._counts = _Counts(prometheus)
         self._under_way: dict[str, Interception] = {}
-        super().__init__(MemoryStore() if store is None else store, self._counts.take)
+        super().__init__(open_store(store), self._counts.take)
 
     async def begin(self, interception: Interception) -> None:
         """Pass it on; it is in flight from here."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -9,10 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Usage
+from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.call import Request
 from llmbridge.exchange.record import Interception
 from llmbridge.exchange.recorder import utc_now
 from llmbridge.frames.metrics import MOST_VALUES, MeteredStore
+from llmbridge.stores.cassette import Cassette
 from llmbridge.upstreams.lines import calls, fail, reply
 from llmbridge.upstreams.script import Script
 
@@ -136,3 +139,19 @@ async def test_models_that_clients_make_up_do_not_fill_the_memory() -> None:
 
     assert 'model="other",provider="openai"' in text
     assert f"m-{MOST_VALUES + 5}" not in text
+
+
+def test_what_is_counted_may_be_kept_where_a_bridge_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "session.yaml"
+    store = MeteredStore(path)
+    with Bridge(Script("It is noon."), store=store) as bridge:
+        bridge.openai().responses.create(model="gpt-5-mini", input="What time is it?")
+        store.catch_up()
+
+    assert b'prompts_total{client="OpenAI/Python"' in store.render_metrics()
+    assert [record.model for record in Cassette.load(path)] == ["gpt-5-mini"]
+
+
+def test_a_store_that_there_is_not_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"store='usage.txt': give a path that ends in"):
+        MeteredStore("usage.txt")
