@@ -104,6 +104,7 @@ class Door:
             raise Unauthorized(
                 "the bridge's token is missing or wrong: send it as the API key "
                 "('Authorization: Bearer TOKEN' or 'x-api-key: TOKEN')"
+                + "".join(f", or in the header {name!r}" for name in also)
             )
         return tuple(name for name in held if name not in also)
 

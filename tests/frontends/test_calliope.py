@@ -341,6 +341,13 @@ def test_one_token_of_our_client_opens_search_and_crawl_too(serve: Any) -> None:
     assert (found, [page["url"] for page in pages]) == (["Title"], ["https://example.com/"])
 
 
+def test_who_searches_without_the_token_is_told_where_it_goes(serve: Any) -> None:
+    answer = serve(token="secret-token-1").post("/web", {"query": "what"}, HEADERS)
+
+    assert answer.status_code == 401
+    assert answer.json()["error"].endswith("'x-api-key: TOKEN'), or in the header 'key'")
+
+
 @pytest.mark.parametrize(
     ("options", "key"),
     [
