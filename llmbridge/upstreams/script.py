@@ -157,7 +157,8 @@ class Script:
 def _ask(call: Call, body: JsonObject) -> Ask:
     if call.dialect.name not in call.provider.dialects:
         raise RequestError(
-            f"a script cannot answer {call.dialect.name}: it speaks {', '.join(call.provider.dialects)}"
+            f"a script cannot answer {call.request.method} {call.request.path!r}, which is"
+            f" {call.dialect.name}: it speaks {', '.join(call.provider.dialects)}"
         )
     ask = call.dialect.decode_request(body)
     # Where the path says it, the body does not.

@@ -299,7 +299,7 @@ async def test_embeddings_take_no_line() -> None:
 async def test_what_cannot_be_scripted_is_refused() -> None:
     refused = await ask(Bridge(Script("one"), environ={}), "/v1/rerank")
 
-    assert (refused.status, b"a script cannot answer rerank" in (await read(refused))[0]) == (
+    assert (refused.status, b", which is rerank: it speaks" in (await read(refused))[0]) == (
         400,
         True,
     )
