@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from llmbridge.errors import RequestError
 from llmbridge.providers import DIALECTS, Provider
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.loose_json import is_object, text
@@ -37,6 +38,19 @@ def proxy_dialect(path: str, query: str) -> Dialect:
         return API_STREAM
     wanted = parse_qs(query).get("dialect", [""])[-1]
     return next((each for wire, each in PROXY_STREAMS.items() if wire == wanted), PROXY_STREAM)
+
+
+def check_wire(target: str) -> None:
+    """Refuse a `?dialect=` that there is not.
+
+    Raises:
+        RequestError: it names neither of the two wires.
+    """
+    for wanted in parse_qs(target.partition("?")[2]).get("dialect", ()):
+        if wanted not in PROXY_STREAMS:
+            raise RequestError(
+                f"there is no dialect={wanted!r:.80}: give wire or documented, or leave it out for both"
+            )
 
 
 def model_id(model: Any) -> str:

@@ -16,6 +16,7 @@ from llmbridge.exchange.call import Call, Received, Request
 from llmbridge.exchange.proxied import (
     PATH,
     PROXIES,
+    check_wire,
     model_id,
     provider_name,
     proxy_dialect,
@@ -30,6 +31,7 @@ from llmbridge.wire.google_gemini import GOOGLE_GEMINI, operation
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.opaque import COUNT_TOKENS, OPAQUE, OPENAI_MODELS
 from llmbridge.wire.openai_responses import OPENAI_RESPONSES
+from llmbridge.wire.proxy_stream import PROXY_STREAM
 from llmbridge.wire.settings import SETTINGS
 
 _POSTS: tuple[tuple[str, str], ...] = (
@@ -147,6 +149,8 @@ class Router:
         ):
             self._check_served(request, where)
         asked = where.asked
+        if asked.name == PROXY_STREAM.name:
+            check_wire(request.target)
         peek = _read(request, asked)
         if peek.background is True and asked is OPENAI_RESPONSES:
             _check_background(request)

@@ -232,6 +232,11 @@ def test_a_token_is_asked_for_before_the_path(
             b'{"model":"nobody"}',
             "bad request: no provider is known for the model 'nobody': name one in the path, as in /stream/openai,",
         ),
+        (
+            "/stream?dialect=wired",
+            b'{"model":"claude-x"}',
+            "bad request: there is no dialect='wired': give wire or documented, or leave it out for both",
+        ),
         ("/stream/nobody", b'{"model":"x"}', "bad request: no provider 'nobody': there are"),
         ("/api/stream", b"[]", '{"error":"the body is not a JSON object'),
         ("/api/stream", b'{"model":{"provider":"nobody"}}', """{"error":"no provider 'nobody'"""),
