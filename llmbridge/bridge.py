@@ -35,7 +35,6 @@ from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
-from llmbridge.exchange.tool_loop import ToolLoop
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
 from llmbridge.frontends.http_libraries import is_httpx, library_of, sdk_arguments
@@ -43,6 +42,7 @@ from llmbridge.frontends.portal import Portal
 from llmbridge.providers import Provider, dialect_named, rows_with
 from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
+from llmbridge.tools.opening import tool_loop
 from llmbridge.upstreams.live import Live
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump
@@ -109,12 +109,13 @@ class Bridge:
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
+        self._portal = Portal(self._close_upstream)
         self._intercepted = bool(interceptors or boxes)
         interceptors = (
             translate,
             *interceptors,
             self._rewriter,
-            ToolLoop(boxes, tool_gate, tool_limits),
+            tool_loop(boxes, tool_gate, tool_limits, self._portal),
             LoggedBodies(redactor),
             recorder,
             NotItself(self._served),
@@ -128,7 +129,6 @@ class Bridge:
         if calliope is not None:
             known, spends = self._router.providers, self._spends_keys
             self._entry = calliope.in_front_of(self.handle, known, spends_keys=spends)
-        self._portal = Portal(self._close_upstream)
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
         self._closed = False

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from anyio.from_thread import BlockingPortal
+
 from llmbridge.canon.messages import ToolCall, ToolResult, ToolSpec
 
 
@@ -17,6 +19,19 @@ class Toolbox(Protocol):
 
     async def call(self, call: ToolCall) -> ToolResult:
         """Run one; a failure of the tool is a result with `is_error`."""
+        ...
+
+
+@runtime_checkable
+class SessionToolbox(Toolbox, Protocol):
+    """A toolbox that holds connections, on the bridge's own loop from its start to its close."""
+
+    def start(self, portal: BlockingPortal) -> None:
+        """Begin to connect; `specs` waits for the end of it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of everything; runs on that loop, and raises nothing."""
         ...
 
 

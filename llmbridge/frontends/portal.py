@@ -16,7 +16,7 @@ class Portal:
     """
 
     def __init__(self, last: Callable[[], Awaitable[None]] | None = None) -> None:
-        self._last = last
+        self._last = [last] if last is not None else []
         self._lock = Lock()
         self._portal: BlockingPortal | None = None
         self._thread: Thread | None = None
@@ -35,6 +35,10 @@ class Portal:
             assert self._portal is not None, "the thread sets it before it says ready"
             return self._portal
 
+    def before_end(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run this on the loop before it closes, and before what was said so far."""
+        self._last.append(step)
+
     def close(self) -> None:
         """End loop and thread. Nothing happens where none runs."""
         atexit.unregister(self.close)
@@ -43,8 +47,8 @@ class Portal:
             self._portal = self._thread = None
         if portal is None or thread is None:
             return
-        if self._last is not None:
-            portal.call(self._last)
+        for step in reversed(self._last):
+            portal.call(step)
         portal.call(portal.stop)
         thread.join()
 
