@@ -1,0 +1,279 @@
+"""llmbridge.tools.mcp: servers of the official SDK, in processes of their own."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbridge import Bridge, Script, calls
+from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, ToolResult
+from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.toolbox import ToolLimits
+from llmbridge.tools.mcp import McpServer, mcp_server
+
+PROGRAM = str(Path(__file__).with_name("mcp_program.py"))
+STDIO = (sys.executable, PROGRAM, "stdio")
+KEY = {"x-key": "open sesame"}
+
+
+def clock() -> str:
+    """Tell the time."""
+    return "noon"
+
+
+def stdio(name: str = "sky", **settings: Any) -> McpServer:
+    return mcp_server(name, STDIO, **settings)
+
+
+@contextmanager
+def serving(port: int = 0, *options: str) -> Iterator[int]:
+    """The program on loopback; it listens before it runs, so that nobody has to wait for it."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+        bound.listen()
+        number = bound.fileno()
+        command = [sys.executable, PROGRAM, "http", str(number), *options]
+        running = subprocess.Popen(command, pass_fds=[number])
+        port = bound.getsockname()[1]
+    try:
+        yield port
+    finally:
+        running.kill()
+        running.wait()
+
+
+def ask(bridge: Bridge) -> str:
+    with bridge.anthropic(max_retries=0) as client:
+        message = client.messages.create(
+            model="claude-sonnet-5",
+            max_tokens=100,
+            messages=[{"role": "user", "content": "What is the weather?"}],
+        )
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def told(bridge: Bridge) -> ToolResult:
+    """The last result that the model was told."""
+    said = bridge.records[-1].ask()
+    assert said is not None
+    result = said.context.messages[-1]
+    assert isinstance(result, ToolResult)
+    return result
+
+
+def once(name: str, server: McpServer, limits: ToolLimits | None = None, **arguments: Any) -> Any:
+    """What the model is told after one call."""
+    script = Script(calls(name, **arguments), "Done.")
+    with Bridge(script, tools=[server], tool_limits=limits) as bridge:
+        assert ask(bridge) == "Done."
+        return told(bridge)
+
+
+def is_there(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.feature("aibridge", 16)
+def test_a_server_and_a_function_are_offered_together_and_run():
+    script = Script(calls("bmcp_sky_weather", city="Oslo"), calls("clock"), "Sun at noon.")
+    with Bridge(script, tools=[stdio(allow="^weather"), clock]) as bridge:
+        answer = ask(bridge)
+        rows = bridge.frames.tool_calls()[["name", "injected", "result"]]
+        kept = [tuple(row) for row in rows.itertuples(index=False)]
+        asked = bridge.records[0].ask()
+
+    assert answer == "Sun at noon."
+    assert kept == [("bmcp_sky_weather", True, "sun in Oslo"), ("clock", True, "noon")]
+    assert asked is not None
+    [weather, _] = asked.context.tools
+    assert (weather.name, weather.description) == ("bmcp_sky_weather", "Tell the weather.")
+    assert weather.parameters["required"] == ["city"]
+
+
+@pytest.mark.feature("aibridge", 16)
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        ({"allow": "r.f"}, ["refuse"]),
+        ({"deny": "^(c|h|p)"}, ["environment", "refuse", "weather"]),
+        ({"allow": "^(c|w)", "deny": "crash"}, ["weather"]),
+    ],
+)
+def test_patterns_say_which_tools_are_offered_in_order(patterns: Any, left: list[str]):
+    server = stdio(**patterns)
+    with Bridge(Script("Hello"), tools=[server]):
+        names = [spec.name for spec in server.specs()]
+
+    assert names == [f"bmcp_sky_{name}" for name in left]
+
+
+def test_a_server_over_http_is_told_its_headers():
+    with serving() as port:
+        server = mcp_server("sky", f"http://127.0.0.1:{port}/mcp", headers=KEY)
+        result = once("bmcp_sky_weather", server, city="Rome")
+
+    assert result.content == (Text("sun in Rome"),)
+
+
+def test_a_program_that_died_is_started_anew():
+    weather = calls("bmcp_sky_weather", city="Bonn")
+    script = Script(calls("bmcp_sky_crash"), "Gone.", weather, "Sun.")
+    with Bridge(script, tools=[stdio()]) as bridge:
+        ask(bridge)
+        crashed = told(bridge)
+        ask(bridge)
+        after = told(bridge)
+
+    lost = Text("Error: the MCP server 'sky' says: Connection closed")
+    assert (crashed.content, crashed.is_error) == ((lost,), True)
+    assert after.content == (Text("sun in Bonn"),)
+
+
+def test_a_session_that_a_server_forgot_is_opened_anew_within_the_call():
+    script = Script(calls("bmcp_sky_process"), "One.", calls("bmcp_sky_process"), "Other.")
+    with serving(0, "legacy") as port:
+        server = mcp_server("sky", f"http://127.0.0.1:{port}/mcp", headers=KEY)
+        bridge = Bridge(script, tools=[server])
+        ask(bridge)
+        first = told(bridge)
+    with bridge, serving(port, "legacy"):
+        ask(bridge)
+        second = told(bridge)
+
+    pids = [part.text for part in (*first.content, *second.content) if isinstance(part, Text)]
+    assert ([pid.isdigit() for pid in pids], len(set(pids))) == ([True, True], 2)
+
+
+def test_a_failure_of_the_tool_is_told_as_one():
+    result = once("bmcp_sky_refuse", stdio())
+
+    assert (result.content, result.is_error) == ((Text("Error: no such city"),), True)
+
+
+def test_a_tool_that_hangs_is_left():
+    result = once("bmcp_sky_hang", stdio(), ToolLimits(tool_timeout_s=0.2))
+
+    late = "Error: the tool 'bmcp_sky_hang' did not answer within 0.2 s"
+    assert result.content == (Text(late),)
+
+
+def test_a_long_result_is_cut():
+    result = once("bmcp_sky_weather", stdio(), ToolLimits(result_chars=6), city="Oslo")
+
+    assert result.content == (Text("sun in\n[5 more characters were left out]"),)
+
+
+def test_a_picture_reaches_the_model():
+    result = once("bmcp_sky_picture", stdio())
+
+    [note, picture] = result.content
+    assert "image/png" in note.text
+    assert (picture.mime_type, picture.data) == ("image/png", "aGVsbG8=")
+
+
+def test_a_program_gets_no_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    server = stdio(env={"CITY": "Oslo"})
+    wanted = [
+        ToolCall(name, "bmcp_sky_environment", {"name": name})
+        for name in ("OPENAI_API_KEY", "CITY")
+    ]
+    script = Script(AssistantMessage(wanted, stop_reason="tool_use"), "Done.")
+    with Bridge(script, tools=[server]) as bridge:
+        ask(bridge)
+        results = bridge.frames.tool_calls()["result"].tolist()
+
+    assert results == ["not set", "Oslo"]
+
+
+async def test_an_async_client_on_its_own_loop_reaches_the_server():
+    script = Script(calls("bmcp_sky_weather", city="Rom"), "Sun.")
+    async with Bridge(script, tools=[stdio()]) as bridge, bridge.async_openai() as client:
+        response = await client.responses.create(model="gpt-5-mini", input="Weather?")
+        result = told(bridge)
+
+    assert (response.output_text, result.content) == ("Sun.", (Text("sun in Rom"),))
+
+
+def test_nothing_is_left_when_the_bridge_is_closed():
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    with Bridge(Script(calls("bmcp_sky_process"), "Done."), tools=[stdio()]) as bridge:
+        ask(bridge)
+        [process] = told(bridge).content
+
+    assert isinstance(process, Text)
+    assert not is_there(process.text)
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+
+
+def test_a_server_that_cannot_be_reached_is_left_out_and_logged(caplog: Any):
+    script = Script(calls("bmcp_sky_weather", city="Ulm"), "Sun.")
+    gone = mcp_server("gone", ["/no/such/program"])
+    with Bridge(script, tools=[gone, stdio()]) as bridge:
+        answer = ask(bridge)
+
+    [line] = [r.getMessage() for r in caplog.records if "gone" in r.getMessage()]
+    assert answer == "Sun."
+    assert line.startswith("the MCP server 'gone' cannot be reached: FileNotFoundError")
+
+
+def test_a_server_that_says_nothing_is_given_up(caplog: Any):
+    silent = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with Bridge(
+        Script("Hello."), tools=[mcp_server("mute", silent, start_timeout_s=0.3)]
+    ) as bridge:
+        assert ask(bridge) == "Hello."
+
+    assert "'mute' cannot be reached: it did not answer within 0.3 s" in caplog.text
+
+
+def test_a_required_server_that_cannot_be_reached_ends_the_bridge_before_it_is_one():
+    before = threading.active_count()
+    gone = mcp_server("gone", ["/no/such/program"], required=True)
+
+    with pytest.raises(ConfigurationError, match="'gone' cannot be reached"):
+        Bridge(Script("Hello."), tools=[gone, stdio()])
+
+    assert threading.active_count() == before
+
+
+def test_two_servers_of_one_name_are_refused():
+    with pytest.raises(ConfigurationError, match="two tools are called 'bmcp_sky_crash'"):
+        Bridge(Script("Hello."), tools=[stdio(), stdio()])
+
+
+def test_a_server_belongs_to_one_bridge():
+    server = stdio(allow="weather")
+    with (
+        Bridge(Script("Hello."), tools=[server]),
+        pytest.raises(ConfigurationError, match="make one for each"),
+    ):
+        Bridge(Script("Hello."), tools=[server])
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "settings", "words"),
+    [
+        ("a b", STDIO, {}, "cannot be called 'a b'"),
+        ("sky", "npx server", {}, "'npx server' is no URL"),
+        ("sky", [], {}, "an empty command"),
+        ("sky", STDIO, {"headers": {}}, "headers do nothing"),
+        ("sky", "http://localhost/", {"env": {}}, "env and cwd do nothing"),
+        ("sky", STDIO, {"allow": "("}, "'\\(' is no regular expression"),
+    ],
+)
+def test_what_cannot_be_is_refused(name: str, target: Any, settings: Any, words: str):
+    with pytest.raises(ConfigurationError, match=words):
+        mcp_server(name, target, **settings)
