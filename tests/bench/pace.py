@@ -49,7 +49,7 @@ def pace(plan: Plan) -> Table:
         }
         for name, by in seen.items()
     }
-    note = f"{len(events)} events, {FIRST_MS} ms to the first, then {GAP_MS} ms each; joined: sent with the one before"
+    note = f"{len(events)} events, {FIRST_MS} ms to the first, then {GAP_MS} ms each; joined: sent with the one before; aims: p95 under 5 ms at 32, 15 ms at 200"
     return Table("Lateness at speed=1", figures, baseline=REFERENCE, note=note)
 
 
