@@ -1,5 +1,6 @@
 """llmbridge.tools.mcp: servers of the official SDK, in processes of their own."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -75,6 +76,10 @@ def once(name: str, server: McpServer, limits: ToolLimits | None = None, **argum
     with Bridge(script, tools=[server], tool_limits=limits) as bridge:
         assert ask(bridge) == "Done."
         return told(bridge)
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
 def is_there(process: str) -> bool:
@@ -208,14 +213,15 @@ async def test_an_async_client_on_its_own_loop_reaches_the_server():
 
 
 def test_nothing_is_left_when_the_bridge_is_closed():
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    gc.collect()
+    threads, files = threading.active_count(), open_files()
     with Bridge(Script(calls("bmcp_sky_process"), "Done."), tools=[stdio()]) as bridge:
         ask(bridge)
         [process] = told(bridge).content
 
     assert isinstance(process, Text)
     assert not is_there(process.text)
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    assert (threading.active_count() <= threads, open_files() <= files) == (True, True)
 
 
 def test_a_server_that_cannot_be_reached_is_left_out_and_logged(caplog: Any):
@@ -246,7 +252,7 @@ def test_a_required_server_that_cannot_be_reached_ends_the_bridge_before_it_is_o
     with pytest.raises(ConfigurationError, match="'gone' cannot be reached"):
         Bridge(Script("Hello."), tools=[gone, stdio()])
 
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_two_servers_of_one_name_are_refused():
