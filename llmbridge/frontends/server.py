@@ -236,7 +236,11 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OverflowError):
+            raise ConfigurationError(
+                f"port {port} is none: give 1 to 65535, or 0 for a free one"
+            ) from error
+        reason = error.strerror or str(error)
         raise ConfigurationError(
             f"cannot listen on {host!r}, port {port}: {reason}; stop what holds it, or pass port=0 for a free one"
         ) from error

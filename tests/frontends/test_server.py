@@ -312,9 +312,15 @@ def test_a_busy_port_is_one_clear_error(portal):
             Server(app_of(), portal, port=port).start()
 
 
-@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("127.0.0.1", 70000)])
-def test_an_impossible_address_is_one_clear_error(portal, host, port):
-    with pytest.raises(ConfigurationError, match="cannot listen on"):
+@pytest.mark.parametrize(
+    ("host", "port", "said"),
+    [
+        ("192.0.2.1", 0, "cannot listen on '192.0.2.1'"),
+        ("127.0.0.1", 70000, "port 70000 is none: give 1 to 65535, or 0 for a free one"),
+    ],
+)
+def test_an_impossible_address_is_one_clear_error(portal, host, port, said):
+    with pytest.raises(ConfigurationError, match=said):
         Server(app_of(token=TOKEN), portal, host=host, port=port, allow_remote=True).start()
 
 
