@@ -6,6 +6,7 @@ A file with `provider: proxy` at the top is one that bitop's agent reads, and me
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
+import yaml
 
 from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Model
@@ -214,9 +216,35 @@ def _tree(path: Path) -> dict[str, Any]:
         raise ConfigurationError(error.message) from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    if path.suffix != ".toml":
+        _check_twice(path, data)
     if not is_object(tree):
         raise ConfigurationError(f"{path} is no mapping of names to values")
     return tree
+
+
+def _check_twice(path: Path, data: bytes) -> None:
+    """Refuse a key that is given twice: the first one would be lost without a word."""
+    try:
+        left = [yaml.compose(data, yaml.SafeLoader)]
+    except yaml.YAMLError:
+        # JSON that has been read, and is no YAML.
+        return
+    # An alias is the node that it names.
+    met: set[int] = set()
+    while left:
+        node = left.pop()
+        if id(node) in met:
+            continue
+        met.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+        elif isinstance(node, yaml.MappingNode):
+            left += [value for _, value in node.value]
+            names = [(key.tag, key.value) for key, _ in node.value if isinstance(key.value, str)]
+            for (_, name), count in Counter(names).items():
+                if count > 1:
+                    raise ConfigurationError(f"{path}: {name!r} is there twice, give it once")
 
 
 def _checked(path: str, kind: type[_Kind], tree: dict[str, Any]) -> _Kind:
