@@ -14,15 +14,7 @@ import anyio.to_thread
 from llmbridge.canon.events import Event
 from llmbridge.canon.messages import Ask, Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError
-from llmbridge.exchange.call import (
-    Caller,
-    Handle,
-    Handler,
-    Headers,
-    Interceptor,
-    Request,
-    chain,
-)
+from llmbridge.exchange.call import Caller, Handle, Handler, Headers, Interceptor, Request, chain
 from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.injection import Fault, Faults
@@ -32,6 +24,7 @@ from llmbridge.exchange.own_origin import NotItself
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
 from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.retries import Retries
 from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
@@ -67,7 +60,8 @@ class Bridge:
     what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
     first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
     provider with its key, `routes` sends bare requests elsewhere by model. `tools` (functions, toolboxes) are offered to
-    models and run here; `tool_gate` may refuse a call. `calliope` serves Calliope's routes, too. The environment is read
+    models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
+    times, while its client has not got a byte. `calliope` serves Calliope's routes, too. The environment is read
     here, once.
 
     Raises:
@@ -87,6 +81,7 @@ class Bridge:
         tools: Iterable[Function | Toolbox] = (),
         tool_gate: Gate | None = None,
         tool_limits: ToolLimits | None = None,
+        retries: int = 0,
         allowed_hosts: Iterable[str] = (),
         calliope: "Calliope | None" = None,
         environ: Mapping[str, str] | None = None,
@@ -110,12 +105,13 @@ class Bridge:
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
-        self._intercepted = bool(interceptors or boxes)
+        self._intercepted = bool(interceptors or boxes or retries)
         interceptors = (
             translate,
             *interceptors,
             self._rewriter,
             tool_loop(boxes, tool_gate, tool_limits, self._portal),
+            Retries(retries),
             LoggedBodies(redactor),
             recorder,
             NotItself(self._served),

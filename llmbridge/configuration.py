@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[ProviderRow, ...] = ()
     routes: dict[str, str] = {}
     rewrite: tuple[Rewrite, ...] = ()
+    retries: int = 0
     allowed_hosts: tuple[str, ...] = ()
     log: LogLevel | None = None
 
@@ -159,6 +160,7 @@ class Configuration:
                 providers=[_row(row) for row in said.providers],
                 base_urls=said.upstream,
                 routes=said.routes,
+                retries=said.retries,
                 allowed_hosts=said.allowed_hosts,
                 environ=environ,
             )

@@ -15,6 +15,7 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   |-- ScriptExhausted     400, the script has no reply left
 |   `-- ScriptFailed        400, a function in the script raised, or gave no reply
 |-- UpstreamError           502, the provider's fault
+|   |-- Unreachable         502, nobody answers there
 |   |-- MissingKey          401, there is no key to send
 |   |-- UpstreamTimeout     504
 |   |-- StreamTruncated     502, the answer stopped before its end
@@ -154,6 +155,10 @@ class UpstreamError(BridgeError):
 
     status: ClassVar[int] = 502
     end: ClassVar[End] = "upstream_error"
+
+
+class Unreachable(UpstreamError):
+    """No connection to the provider, or it closed before anything came back."""
 
 
 class MissingKey(UpstreamError):

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmbridge.errors import StreamTruncated, UpstreamError, UpstreamLimit, UpstreamTimeout
+from llmbridge.errors import (
+    StreamTruncated,
+    Unreachable,
+    UpstreamError,
+    UpstreamLimit,
+    UpstreamTimeout,
+)
 from llmbridge.exchange.call import Headers
 
 Fields = Sequence[tuple[str, str]]
@@ -54,7 +60,7 @@ class Sender(Protocol):
         ...
 
 
-class Unanswered(UpstreamError):
+class Unanswered(Unreachable):
     """The connection closed before anything came back."""
 
 
@@ -91,9 +97,9 @@ def place(url: str) -> str:
     return url.partition("?")[0]
 
 
-def unreachable(url: str, why: str) -> UpstreamError:
+def unreachable(url: str, why: str) -> Unreachable:
     """There is no way to the provider."""
-    return UpstreamError(f"could not reach {place(url)}: {why}; check the base URL and the network")
+    return Unreachable(f"could not reach {place(url)}: {why}; check the base URL and the network")
 
 
 def unanswered(url: str) -> Unanswered:
