@@ -174,4 +174,27 @@ SHOWN = {
         "gateway": "Noon.",
         "end": "<Server http://127.0.0.1:... stopped> text/html",
     },
+    "tools-in-the-bridge": {
+        "ask": """
+            There are 12 lamps.
+            44 tokens in 3 rounds
+        """,
+        "specs": """[ { "type": "function", "function": { "name": "stock", ... "required": [ "article" ] } } } ]""",
+        "calls": """
+            ['Error: the arguments do not fit: Object missing required field `article`', '12']
+               round   name           arguments  injected
+            0      0  stock     {"name":"lamp"}      True
+            1      1  stock  {"article":"lamp"}      True
+            text/html
+        """,
+        "round": """
+            user | How many lamps are there?
+            assistant | {'name': 'stock', 'arguments': '{"name":"lamp"}'}
+            tool | Error: the arguments do not fit: Object missing required field `article`
+            assistant | {'name': 'stock', 'arguments': '{"article":"lamp"}'}
+            tool | 12
+        """,
+        "gate": "Error: the call was refused: the warehouse in Paris is closed",
+        "end": "",
+    },
 }
