@@ -17,6 +17,7 @@ from llmbridge.exchange.routing import Destination, Router
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import error_fields
+from llmbridge.wire.google_gemini import GOOGLE_GEMINI
 from llmbridge.wire.opaque import OPAQUE
 
 _logger = logging.getLogger("llmbridge")
@@ -157,6 +158,10 @@ def shape(request: Request, where: Destination) -> Dialect:
     """The dialect whose error shape this client knows."""
     if where.dialect is OPAQUE and "anthropic-version" in request.headers:
         return ANTHROPIC_MESSAGES
+    if where.asked.name in ("opaque", "models") and where.provider.dialects == (
+        GOOGLE_GEMINI.name,
+    ):
+        return GOOGLE_GEMINI
     return where.asked
 
 

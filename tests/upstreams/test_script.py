@@ -296,6 +296,18 @@ async def test_embeddings_take_no_line() -> None:
     assert (reply.status, len(only["embedding"]), script.left) == (200, 256, ("one",))
 
 
+async def test_google_s_other_operations_are_refused_in_google_s_shape() -> None:
+    path = "/google/v1beta/models/gemini-x:countTokens"
+
+    refused = await ask(Bridge(Script("one"), environ={}), path)
+
+    assert json.loads((await read(refused))[0])["error"] == {
+        "code": 400,
+        "message": f"a script cannot answer POST {path!r}, which is models: it speaks google.gemini",
+        "status": "INVALID_ARGUMENT",
+    }
+
+
 async def test_what_cannot_be_scripted_is_refused() -> None:
     refused = await ask(Bridge(Script("one"), environ={}), "/v1/rerank")
 
