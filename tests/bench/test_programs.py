@@ -16,7 +16,9 @@ from tests.bench.punctuality import arrivals
 from tests.bench.relay import WIRES
 from tests.bench.sessions import STREAMS, pieces
 
-needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+needs_compiler = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="needs a C compiler: install gcc"
+)
 
 
 @pytest.fixture(scope="module")

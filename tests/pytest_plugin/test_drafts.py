@@ -10,7 +10,8 @@ import pytest
 from llmbridge.pytest_plugin.recording import Recording
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="processes cannot be asked for there"
+    sys.platform == "win32",
+    reason="Windows cannot be asked whether a process lives: run it on POSIX",
 )
 
 

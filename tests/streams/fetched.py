@@ -24,11 +24,11 @@ def fetched(name: str, *install: str) -> Path:
             [*install, str(made)], capture_output=True, timeout=LIMIT_S, check=False
         )
         if done.returncode:
-            pytest.skip(f"{name} cannot be fetched: {done.stderr.decode()[-200:]}")
+            pytest.skip(f"{name} needs its package registry: {done.stderr.decode()[-200:]}")
         if not home.exists():
             made.rename(home)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"{name} cannot be fetched within {LIMIT_S} s")
+        pytest.skip(f"{name} needs its package registry, which took over {LIMIT_S} s")
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return home

@@ -23,7 +23,7 @@ def pi() -> Path:
     """The folder of pi's packages, which npm fetches the first time."""
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"pi's client needs {' and '.join(missing)}, not found here")
+        pytest.skip(f"pi's client needs {' and '.join(missing)}: install Node.js with npm")
     quiet = ("--no-audit", "--no-fund", "--silent", "--fetch-retries=0")
     return fetched(f"pi-{VERSION}", "npm", "install", *quiet, f"{PACKAGE}@{VERSION}", "--prefix")
 
