@@ -5,16 +5,17 @@ Parts that need a heavy package are imported by the method that uses them.
 
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
 import anyio.to_thread
 
 from llmbridge.canon.events import Event
-from llmbridge.canon.messages import Ask, Context, JsonObject, Model
+from llmbridge.canon.messages import Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError
-from llmbridge.exchange.call import Caller, Handle, Handler, Headers, Interceptor, Request, chain
+from llmbridge.exchange.asking import question
+from llmbridge.exchange.call import Handle, Handler, Interceptor, Request, chain
 from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.injection import Fault, Faults
@@ -30,22 +31,18 @@ from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
-from llmbridge.frontends.http_libraries import is_httpx, library_of, sdk_arguments
+from llmbridge.frontends.clients import Clients
 from llmbridge.frontends.portal import Portal
-from llmbridge.providers import Provider, dialect_named, rows_with
+from llmbridge.providers import Provider, rows_with
 from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
 from llmbridge.tools.opening import tool_loop
 from llmbridge.upstreams.live import Live
-from llmbridge.wire.dialect import Dialect
-from llmbridge.wire.error_bodies import dump
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from anthropic import Anthropic, AsyncAnthropic
     from anyio.from_thread import BlockingPortal
-    from openai import AsyncOpenAI, OpenAI
 
     from llmbridge.frames import Frames
     from llmbridge.frontends.asgi import ASGIApp
@@ -53,7 +50,7 @@ if TYPE_CHECKING:
     from llmbridge.frontends.server import Server
 
 
-class Bridge:
+class Bridge(Clients):
     """Stands between LLM clients and providers: relays, replays, records.
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
@@ -125,6 +122,7 @@ class Bridge:
         if calliope is not None:
             known, spends = self._router.providers, self._spends_keys
             self._entry = calliope.in_front_of(self.handle, known, spends_keys=spends)
+        self._lead(self._entry, self._portal_if_needed, self._close_upstream)
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
         self._closed = False
@@ -193,50 +191,6 @@ class Bridge:
 
     # Ways in
 
-    def transport(self, module: ModuleType | None = None) -> Any:
-        """A transport for `httpx2.Client`, or for `httpx.Client` when the module httpx is given."""
-        if is_httpx(module):
-            from llmbridge.frontends.transport_httpx import BridgeTransport as Legacy
-
-            return Legacy(self._entry, self._portal_if_needed)
-        from llmbridge.frontends.transport import BridgeTransport
-
-        return BridgeTransport(self._entry, self._portal_if_needed)
-
-    def async_transport(self, module: ModuleType | None = None) -> Any:
-        """The same for `httpx2.AsyncClient` or `httpx.AsyncClient`; works on the client's own loop."""
-        if is_httpx(module):
-            from llmbridge.frontends.transport_httpx import AsyncBridgeTransport as Legacy
-
-            return Legacy(self._entry, self._close_upstream)
-        from llmbridge.frontends.transport import AsyncBridgeTransport
-
-        return AsyncBridgeTransport(self._entry, self._close_upstream)
-
-    def anthropic(self, **options: Any) -> "Anthropic":
-        """An Anthropic SDK client that talks to this bridge without a socket."""
-        import anthropic
-
-        return anthropic.Anthropic(**self._sdk("anthropic", anthropic, options))
-
-    def async_anthropic(self, **options: Any) -> "AsyncAnthropic":
-        """The same, async."""
-        import anthropic
-
-        return anthropic.AsyncAnthropic(**self._sdk("anthropic", anthropic, options, sync=False))
-
-    def openai(self, **options: Any) -> "OpenAI":
-        """An OpenAI SDK client that talks to this bridge without a socket."""
-        import openai
-
-        return openai.OpenAI(**self._sdk("openai", openai, options))
-
-    def async_openai(self, **options: Any) -> "AsyncOpenAI":
-        """The same, async."""
-        import openai
-
-        return openai.AsyncOpenAI(**self._sdk("openai", openai, options, sync=False))
-
     @property
     def asgi(self) -> "ASGIApp":
         """The bridge as an ASGI app, to mount in FastAPI or Starlette at any prefix; see `asgi_app`.
@@ -301,7 +255,7 @@ class Bridge:
         Raises:
             ConfigurationError: `model` names a provider or dialect that is not there.
         """
-        dialect, request = self._question(model, context, options)
+        dialect, request = question(self._router.providers, model, context, options)
         reply = await self.handle(request)
         reply.raise_loud()
         return EventStream(dialect, reply)
@@ -310,7 +264,7 @@ class Bridge:
         self, model: Model, context: Context, options: JsonObject | None = None
     ) -> Iterator[Event]:
         """The same for code without an event loop."""
-        dialect, request = self._question(model, context, options)
+        dialect, request = question(self._router.providers, model, context, options)
         portal = self._portal.open()
         reply = portal.call(self.handle, request)
         # Here, not on the portal's loop, which it would end.
@@ -321,28 +275,6 @@ class Bridge:
                 yield event
         finally:
             portal.call(events.aclose)
-
-    def _question(
-        self, model: Model, context: Context, options: JsonObject | None
-    ) -> tuple[Dialect, Request]:
-        provider = self._router.providers.get(model.provider)
-        if provider is None:
-            known = ", ".join(self._router.providers)
-            raise ConfigurationError(f"no provider {model.provider!r}: there are {known}")
-        dialect = dialect_named(model.api or provider.dialects[0])
-        if dialect.name not in provider.dialects:
-            raise ConfigurationError(
-                f"{model.provider!r} does not speak {model.api!r}: it speaks {provider.dialects}"
-            )
-        body = dump(dialect.encode_request(Ask(model.id, context, True, options or {})))
-        request = Request(
-            "POST",
-            f"http://localhost/{provider.name}{dialect.target(model.id, streaming=True)}",
-            Headers((("content-type", "application/json"),)),
-            body,
-            Caller("stream"),
-        )
-        return dialect, request
 
     # The end
 
@@ -436,10 +368,3 @@ class Bridge:
         close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)
         if close is not None:
             await close()
-
-    def _sdk(
-        self, provider: str, sdk: ModuleType, options: dict[str, Any], *, sync: bool = True
-    ) -> dict[str, Any]:
-        module = library_of(sdk)
-        transport = self.transport(module) if sync else self.async_transport(module)
-        return sdk_arguments(provider, module, transport, options, sync=sync)
