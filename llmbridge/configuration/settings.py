@@ -1,0 +1,127 @@
+"""What a configuration file may say, checked key by key."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, get_args
+
+import msgspec
+
+from llmbridge.errors import ConfigurationError
+from llmbridge.providers import Auth
+from llmbridge.upstreams.source import Mode
+
+_Kind = TypeVar("_Kind")
+
+
+LogLevel = Literal["warning", "info", "debug"]
+"""What `llmbridge serve` writes to standard error; `info` where nothing is said."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "log": get_args(LogLevel),
+    "mode": get_args(Mode),
+    "auth": get_args(Auth),
+}
+
+
+class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A provider beside those that are known."""
+
+    name: str
+    base_url: str
+    dialects: tuple[str, ...] = ("openai.chat",)
+    key: str | None = None
+    key_env: tuple[str, ...] = ()
+    auth: Auth = "bearer"
+    keyless: bool = False
+
+
+class Rewrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Changes of a request, made in this order."""
+
+    append_text: str | None = None
+    add_system: str | None = None
+    set_fields: dict[str, Any] = {}
+    drop_fields: tuple[str, ...] = ()
+    swap_models: dict[str, str] = {}
+
+
+_ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
+    {"providers": ProviderRow, "rewrite": Rewrite}
+)
+"""What stands in the lists of a file, by their keys."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file may say. The names of `llmbridge serve`'s options mean the same here."""
+
+    host: str | None = None
+    port: int | None = None
+    token: str | None = None
+    no_token: bool = False
+    allow_remote: bool = False
+    replay: str | tuple[str, ...] = ()
+    mode: Mode | None = None
+    record: str | None = None
+    speed: float | None = None
+    store: str | None = None
+    upstream: dict[str, str] = {}
+    providers: tuple[ProviderRow, ...] = ()
+    routes: dict[str, str] = {}
+    rewrite: tuple[Rewrite, ...] = ()
+    retries: int = 0
+    allowed_hosts: tuple[str, ...] = ()
+    log: LogLevel | None = None
+
+
+class Proxied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What bitop's agent reads; `tools` are its own affair."""
+
+    provider: Literal["proxy"]
+    model: str = ""
+    base_url: str = ""
+    api_key: str = ""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    thinking_level: str = ""
+    cache_retention: str = ""
+    tools: dict[str, Any] = {}
+
+
+def checked(path: str, kind: type[_Kind], tree: dict[str, Any]) -> _Kind:
+    """The tree as settings.
+
+    Raises:
+        ConfigurationError: a key is not there, or its value cannot be; the message names it.
+    """
+    try:
+        # Not strict: what comes from the environment is text, also where a number is meant.
+        return msgspec.convert(tree, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: {_complaint(str(error), tree)}") from error
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`", re.DOTALL)
+
+
+def _complaint(message: str, tree: dict[str, Any]) -> str:
+    """What msgspec says, with the key in front."""
+    said, _, where = message.partition(" - at `$")
+    key = where.removesuffix("`").removeprefix(".")
+    if unknown := _UNKNOWN.match(said):
+        full = f"{key}.{unknown[1]}" if key else unknown[1]
+        known = _keys_of(key, bitop=tree.get("provider") == "proxy")
+        near = get_close_matches(unknown[1], known, 1)
+        return f"there is no key {full!r}: " + (
+            f"do you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        )
+    if said.startswith("Invalid enum value") and (choices := _CHOICES.get(key.rpartition(".")[2])):
+        said += f": there are {', '.join(choices)}"
+    return f"{key or 'the file'}: {said[:1].lower()}{said[1:]}"
+
+
+def _keys_of(place: str, *, bitop: bool) -> tuple[str, ...]:
+    if bitop:
+        return Proxied.__struct_fields__
+    return _ROWS.get(place.partition("[")[0], Settings).__struct_fields__
