@@ -1,0 +1,50 @@
+"""One JupyterLab and one browser for all of these tests; both are gone when they are through."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.chromium import NO_CHROMIUM, Watched, browser, chromium
+from tests.browser.desk import Desk
+from tests.browser.jupyter import Lab, jupyterlab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+INSTALL = "needs {}: pip install -e '.[dev]'"
+
+
+# Playwright's loop counts as running until it is let go of, so it must not outlive this package.
+@pytest.fixture(scope="package")
+def chrome() -> Iterator["Browser"]:
+    pytest.importorskip("playwright.sync_api", reason=INSTALL.format("Playwright"))
+    path = chromium()
+    if path is None:
+        pytest.skip(NO_CHROMIUM)
+    with browser(path) as launched:
+        yield launched
+
+
+@pytest.fixture(scope="package")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    pytest.importorskip("jupyterlab", reason=INSTALL.format("JupyterLab"))
+    with jupyterlab(tmp_path_factory.mktemp("jupyter")) as running:
+        yield running
+
+
+@pytest.fixture
+def watched(chrome: "Browser") -> Iterator[Watched]:
+    """Pages that must not ask other hosts, open dialogs or fail in their scripts."""
+    context = chrome.new_context(viewport={"width": 1200, "height": 900})
+    noted = Watched(context)
+    yield noted
+    context.close()
+    assert noted.trespasses == []
+
+
+@pytest.fixture
+def desk(watched: Watched, lab: Lab) -> Iterator[Desk]:
+    opened = Desk(lab, watched)
+    yield opened
+    opened.close()

@@ -1,0 +1,91 @@
+"""One page of JupyterLab and the notebook open in it."""
+
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+
+from tests.browser.chromium import Watched
+from tests.browser.jupyter import Lab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+# A run before the session is ready asks for a kernel and hangs.
+_OPEN = """async (path) => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await panel.revealed;
+  app.shell.collapseLeft();
+  window.panel = panel;
+}"""
+# The promise is kept here: a page that waits for it cannot be asked anything else.
+_RUN = """(only) => {
+  const {content, sessionContext} = window.panel;
+  const cells = content.widgets.filter((cell, place) => only === null || place === only);
+  content.activeCellIndex = only ?? 0;
+  content.deselectAll();
+  const command = only === null ? 'notebook:run-all-cells' : 'notebook:run-cell';
+  window.running = true;
+  window.jupyterapp.commands.execute(command).finally(() => { window.running = false; });
+}"""
+
+
+class Desk:
+    """A page of JupyterLab. `page` is Playwright's."""
+
+    def __init__(self, lab: Lab, watched: Watched) -> None:
+        self._lab = lab
+        self.page: Page = watched.page()
+        self.page.goto(f"{lab.url}/lab?token={lab.token}&reset")
+        self.page.wait_for_function("window.jupyterapp !== undefined")
+
+    def write(self, name: str, *cells: str) -> str:
+        """A notebook of these cells, in the folder that the server shows; its name."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, self._lab.folder / f"{name}.ipynb")
+        return f"{name}.ipynb"
+
+    def open(self, path: str) -> None:
+        """Show a notebook, with a kernel that is ready."""
+        self.page.evaluate(_OPEN, path)
+
+    def start(self, only: int | None = None) -> None:
+        """Run all cells, or one, and do not wait for them."""
+        self.page.evaluate(_RUN, only)
+
+    def run(self, only: int | None = None) -> None:
+        """Run all cells, or one, to the end."""
+        self.start(only)
+        self.page.wait_for_function("!window.running", timeout=60_000)
+
+    def theme(self, name: str) -> None:
+        """Change the theme: "Light" or "Dark"."""
+        self.page.evaluate(
+            "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
+            f"JupyterLab {name}",
+        )
+        self.page.wait_for_function(
+            "light => document.body.dataset.jpThemeLight === light",
+            arg=str(name == "Light").lower(),
+        )
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+    def save(self) -> None:
+        """Keep the notebook in its file."""
+        self.page.evaluate("() => window.panel.context.save()")
+
+    def kept(self) -> Any:
+        """The notebook as the page holds it, outputs and all."""
+        return self.page.evaluate("() => window.panel.content.model.toJSON()")
+
+    def close(self) -> None:
+        """End the kernel and leave the page."""
+        self.page.evaluate(
+            "async () => { await window.panel?.sessionContext.shutdown(); window.panel?.dispose(); }"
+        )
