@@ -17,8 +17,9 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## replay recorded sessions: no key, no network
 	$(BIN)/llmbridge demo $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run the tests; ARGS="-k sse" narrows them
-	$(BIN)/pytest -q $(ARGS)
+# In as many processes as there are cores; tests that share a costly server are one `xdist_group`.
+test: $(VENV)/.installed-dev  ## run the tests; ARGS="-k sse" narrows them, ARGS=-n0 stays in one process
+	$(BIN)/pytest -q -n auto --dist loadgroup $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ COMPRESSED = {
 }
 
 
-@pytest.mark.parametrize(("coding", "body"), COMPRESSED.items())
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED.items(), ids=COMPRESSED)
 def test_compressed_bodies_are_decoded_and_say_so(coding, body):
     headers = {"Content-Encoding": coding, "Content-Length": str(len(body)), "X": "y"}
 
