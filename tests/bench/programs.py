@@ -62,8 +62,11 @@ def compiled(name: str) -> Path:
     if compiler is None:
         raise BenchError("the network benchmarks need a C compiler: install gcc, or set CC")
     BUILD.mkdir(exist_ok=True)
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(sources[0])]
+    # Whole at once: tests in another process may want the same program.
+    made = BUILD / f"{name}.{os.getpid()}"
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(made), str(sources[0])]
     subprocess.run(command, check=True)
+    made.replace(program)
     return program
 
 
