@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from llmbridge.frontends.asgi import ARRIVED_S
@@ -36,6 +39,18 @@ class Connections(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.lost = asyncio.Event()
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def start(self, begin: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Begin a call in a later turn of the loop, one each turn: what others have sent is read in between."""
+        if not self._waiting:
+            loop.call_soon(self._start_one, loop)
+        self._waiting.append(begin)
+
+    def _start_one(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waiting.popleft()()
+        if self._waiting:
+            loop.call_soon(self._start_one, loop)
 
     async def gone(self) -> None:
         """Return when none is left."""
@@ -58,6 +73,7 @@ class Connection(HttpToolsProtocol):
         self.logger = _logger
         self.access_log = False
         self._lost = server_state.lost
+        self._open = server_state
         self._in_head = True
         self._head_bytes = 0
         self._received = 0
@@ -102,6 +118,9 @@ class Connection(HttpToolsProtocol):
             self._refuse_head()
             raise httptools.HttpParserError
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._open.start(partial(super()._start_asgi_task, cycle, app), self.loop)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
