@@ -1,30 +1,23 @@
-"""Interceptions and records in an SQLite file, durable from the start of each call."""
+"""Interceptions and records in a SQL database, durable from the start of each call."""
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Engine, Select, Table, create_engine, event, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine, Select, Table, or_, select
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    ProgrammingError,
-)
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError
 
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.filters import matching
-from llmbridge.stores.sql_prune import begun_before, delete
+from llmbridge.stores.sql_migrations import Versioned, migrate
+from llmbridge.stores.sql_prune import Changed, begun_before, delete
 from llmbridge.stores.sql_rows import (
     INTERCEPTION_COLUMNS,
     RECORD_COLUMNS,
@@ -33,54 +26,91 @@ from llmbridge.stores.sql_rows import (
     record_of,
     record_row,
 )
-from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS, migrate
-from llmbridge.stores.sql_writer import SqlWriter
-from llmbridge.stores.users import Users
+from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
+from llmbridge.stores.sql_writer import Job, SqlWriter
+from llmbridge.stores.sqlite import SqliteFile
 
-_BUSY_MS = 10_000
 _PAGE = 1_000
+
+
+class Database(Versioned, Changed, Protocol):
+    """What a store needs to know of its database beside SQL."""
+
+    name: str
+    """Where it is, for people: no password."""
+    bridge: int
+    """The number of this bridge among all that ever write there."""
+    engine: Engine
+    """Connections to read."""
+
+    def again(self) -> "Database":
+        """The same for another bridge."""
+        ...
+
+    def exists(self) -> bool:
+        """True when a store was opened there before."""
+        ...
+
+    def open(self, prepare: Callable[[Connection], None]) -> None:
+        """Run `prepare` in a transaction while no other opens it."""
+        ...
+
+    def is_here(self, connection: Connection, bridge: int) -> bool:
+        """True while the process of the bridge of that number lives."""
+        ...
+
+    def insert(self, table: Table) -> Insert:
+        """An insert that may say what happens when the row is there."""
+        ...
+
+    def write(self, work: Callable[[Connection], None]) -> None:
+        """Run `work`, which may be run twice, in a transaction of this bridge."""
+        ...
+
+    def is_the_rows_fault(self, error: DBAPIError) -> bool:
+        """True when trying again cannot help."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; using it opens it again."""
+        ...
 
 
 class SqlStore:
     """All that passes, in the SQLite file of a URL such as `sqlite:///usage.db`; any SQL tool may read it meanwhile.
 
-    The start of a call is on disk before the provider is asked, the rest soon, and surely after `flush`. What a process
-    that died left open is `interrupted` once the next one opens the file alone. With `safe_on_power_loss=False` a crash
-    of the machine, not of the process, may lose the last moments.
+    The start of a call is on disk before the provider is asked, the rest soon, and surely after `flush`. What a bridge
+    left open whose process has died is `interrupted` once the next one opens the database. With
+    `safe_on_power_loss=False` a crash of the machine, not of the process, may lose the last moments.
 
     Raises:
-        ConfigurationError: the URL is none of an SQLite file, or the file cannot be opened.
+        ConfigurationError: the URL is none of a database, or it cannot be opened.
     """
 
     def __init__(self, url: str, *, safe_on_power_loss: bool = True) -> None:
-        self.path = _path(url)
-        self._url = url
-        self._engine = _engine(self.path, "FULL" if safe_on_power_loss else "NORMAL")
-        self._users = Users(self.path)
-        self._writer = SqlWriter(self._write, f"llmbridge writes {self.path}")
+        self._settle_in(_database(url, safe_on_power_loss=safe_on_power_loss))
         try:
             self._open()
         except BaseException:
-            self._users.leave()
+            self._database.close()
             raise
 
     async def begin(self, interception: Interception) -> None:
         """Return once the start is on disk."""
-        self._users.enter()
-        await asyncio.wrap_future(self._writer.put_now(interception))
+        await asyncio.wrap_future(self._own_writer().put_now(interception))
 
     def add(self, record: Record) -> None:
         """Take a finished exchange."""
-        self._writer.put(record)
+        self._own_writer().put(record)
 
     def end(self, interception: Interception) -> None:
         """Take the interception as it ended."""
-        self._writer.put(interception)
+        self._own_writer().put(interception)
 
     @property
     def pending(self) -> int:
         """Rows that wait to be written."""
-        return self._writer.pending
+        return self._own_writer().pending
 
     def flush(self) -> None:
         """Return when all that was taken is on disk.
@@ -88,21 +118,18 @@ class SqlStore:
         Raises:
             StoreUnavailable: it cannot be written now; it is kept, and tried again.
         """
-        self._writer.flush()
+        self._own_writer().flush()
 
     def close(self) -> None:
-        """Flush, end the thread, and fold the log into the file; what is kept stays readable.
+        """Flush, end the thread, and let go of the database; what is kept stays readable.
 
         Raises:
             StoreUnavailable: some of it cannot be written; says how much.
         """
         try:
-            self._writer.finish()
-            # Somebody who reads just now keeps the log; the next to close folds it in.
-            with suppress(DatabaseError), self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            self._own_writer().finish()
         finally:
-            self._users.leave()
+            self._database.close()
 
     def interceptions(self, **filters: object) -> list[Interception]:
         """Interceptions by start time, as far as they are written.
@@ -129,12 +156,12 @@ class SqlStore:
         """Delete the interceptions that began before that and are over, with their records; how many they are.
 
         Raises:
-            StoreUnavailable: the file cannot be written; some may be deleted.
+            StoreUnavailable: the database cannot be written; some may be deleted.
         """
         try:
-            old = begun_before(self._engine, before)
+            old = begun_before(self._database.engine, before)
             if not dry_run:
-                delete(self._engine, old)
+                delete(self._database, old)
         except DatabaseError as error:
             raise self._unwritten(error) from error
         return len(old)
@@ -146,10 +173,29 @@ class SqlStore:
         return True
 
     def __repr__(self) -> str:
-        return f"SqlStore({self._url!r})"
+        return f"SqlStore({self._database.name!r})"
+
+    def _settle_in(self, database: Database) -> None:
+        self._database = database
+        self._writer = SqlWriter(self._write, f"llmbridge writes {database.name}")
+        self._pid = os.getpid()
+        interceptions, records = database.insert(INTERCEPTIONS), database.insert(RECORDS)
+        fields = (name for name in INTERCEPTION_COLUMNS if name != "id")
+        self._put_interceptions = interceptions.on_conflict_do_update(
+            index_elements=["id"], set_={name: interceptions.excluded[name] for name in fields}
+        )
+        self._put_records = records.on_conflict_do_nothing(index_elements=["bridge", "number"])
+
+    def _own_writer(self) -> SqlWriter:
+        """The writer; after a fork another one, since what the first one has is its own process's affair."""
+        if self._pid != os.getpid():
+            # Kept, since letting go of connections could end the parent's.
+            self._parent = self._database, self._writer
+            self._settle_in(self._database.again())
+        return self._writer
 
     def _rows(self, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
-        with self._engine.connect() as connection:
+        with self._database.engine.connect() as connection:
             rows = connection.execution_options(yield_per=_PAGE).execute(query)
             names = list(rows.keys())
             for row in rows:
@@ -157,46 +203,53 @@ class SqlStore:
 
     def _open(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Prompts are nobody else's affair.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            alone = self._users.enter()
-            with self._engine.execution_options(immediate=True).begin() as connection:
-                migrate(connection, self._url)
-                if alone:
-                    connection.execute(
-                        INTERCEPTIONS.update()
-                        .where(INTERCEPTIONS.c.end.is_(None))
-                        .values(end="interrupted")
-                    )
+            self._database.open(self._prepare)
         except (OSError, DatabaseError) as error:
             why = error.strerror if isinstance(error, OSError) else error.orig
-            raise ConfigurationError(f"store={self._url!r} cannot be opened: {why}") from error
+            raise ConfigurationError(
+                f"store={self._database.name!r} cannot be opened: {why}"
+            ) from error
 
-    def _write(self, items: Sequence[Interception | Record]) -> None:
-        interceptions = [interception_row(i) for i in items if isinstance(i, Interception)]
-        records = [record_row(i) for i in items if isinstance(i, Record)]
+    def _prepare(self, connection: Connection) -> None:
+        """Bring the schema up to date, and say of what dead bridges left open that it was interrupted."""
+        migrate(connection, self._database, self._database.name)
+        bridge, under_way = INTERCEPTIONS.c.bridge, INTERCEPTIONS.c.end.is_(None)
+        numbers = connection.scalars(select(bridge).where(under_way).distinct())
+        here = [n for n in numbers if n is not None and self._database.is_here(connection, n)]
+        dead = or_(bridge.is_(None), bridge.not_in(here))
+        connection.execute(INTERCEPTIONS.update().where(under_way, dead).values(end="interrupted"))
+
+    def _write(self, jobs: Sequence[Job]) -> None:
+        interceptions: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
+        for job in jobs:
+            if isinstance(job.item, Record):
+                name = {"bridge": self._database.bridge, "number": job.number}
+                records.append(record_row(job.item) | name)
+            else:
+                name = {"bridge": self._database.bridge}
+                interceptions.append(interception_row(job.item) | name)
+
+        def write(connection: Connection) -> None:
+            if interceptions:
+                connection.execute(self._put_interceptions, interceptions)
+            if records:
+                connection.execute(self._put_records, records)
+
         try:
-            with self._engine.begin() as connection:
-                if interceptions:
-                    connection.execute(_UPSERT, interceptions)
-                if records:
-                    connection.execute(RECORDS.insert(), records)
-        except (DataError, IntegrityError, InterfaceError, ProgrammingError):
-            raise
-        except DatabaseError as error:
+            self._database.write(write)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._database.name!r} cannot be written: {error.strerror}"
+            ) from error
+        except DBAPIError as error:
+            if self._database.is_the_rows_fault(error):
+                raise
             # Full, locked, read-only, gone: it may be better the next time.
             raise self._unwritten(error) from error
 
-    def _unwritten(self, error: DatabaseError) -> StoreUnavailable:
-        return StoreUnavailable(f"{str(self.path)!r} cannot be written: {error.orig}")
-
-
-_INSERT = insert(INTERCEPTIONS)
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=["id"],
-    set_={name: _INSERT.excluded[name] for name in INTERCEPTION_COLUMNS if name != "id"},
-)
+    def _unwritten(self, error: DBAPIError) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._database.name!r} cannot be written: {error.orig}")
 
 
 def existing(url: str) -> SqlStore:
@@ -205,49 +258,32 @@ def existing(url: str) -> SqlStore:
     Raises:
         ConfigurationError: there is none.
     """
-    path = _path(url)
-    if not path.exists():
-        raise ConfigurationError(f"there is no store at {str(path)!r}")
+    database = _database(url, safe_on_power_loss=True)
+    if not database.exists():
+        raise ConfigurationError(f"there is no store at {database.name!r}")
     store = SqlStore(url)
     store.close()
     return store
 
 
-def _path(url: str) -> Path:
+def _database(url: str, *, safe_on_power_loss: bool) -> Database:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         parsed = URL.create("none")
-    if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:") or parsed.query:
-        shown = parsed.render_as_string() if parsed.drivername != "none" else url
-        raise ConfigurationError(
-            f"store={shown!r}: give the URL of an SQLite file, such as 'sqlite:///usage.db'"
-        )
-    return Path(str(parsed.database)).expanduser().absolute()
+    if parsed.drivername == "sqlite" and parsed.database and not parsed.query:
+        path = parsed.database
+        if path != ":memory:":
+            return SqliteFile(
+                Path(path).expanduser().absolute(), safe_on_power_loss=safe_on_power_loss
+            )
+    raise ConfigurationError(
+        f"store={_without_password(url)!r}: give the URL of an SQLite file, such as 'sqlite:///usage.db'"
+    )
 
 
-def _engine(path: Path, synchronous: str) -> Engine:
-    """Connections that are opened by who uses them, and begin as they are told."""
-    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        # The driver begins transactions late; this lets SQLAlchemy say when.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {_BUSY_MS}",
-            "journal_mode = WAL",
-            f"synchronous = {synchronous}",
-            "foreign_keys = ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=//).*(?=@)|(?<=password=)[^&]*", "***", url)
 
 
 def _filtered(table: Table, columns: Sequence[str], filters: Mapping[str, object]) -> Select[Any]:

@@ -1,16 +1,28 @@
 """Old interceptions of a SQL store, taken out with all their records."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import Protocol
 
-from sqlalchemy import Engine, select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, Engine, select
 
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
 
 _PAGE = 500
 """So many at a time: others who write wait for one page, not for all."""
+
+
+class Changed(Protocol):
+    """A database where something is deleted."""
+
+    def changing(self) -> AbstractContextManager[Connection]:
+        """A transaction that reads and then writes."""
+        ...
+
+    def forget_deleted(self) -> None:
+        """Called after the last one."""
+        ...
 
 
 def begun_before(engine: Engine, before: datetime) -> Sequence[str]:
@@ -23,14 +35,11 @@ def begun_before(engine: Engine, before: datetime) -> Sequence[str]:
         return connection.execute(old.union(rest)).scalars().all()
 
 
-def delete(engine: Engine, ids: Sequence[str]) -> None:
-    """Take them out, and write zeros where they were."""
+def delete(database: Changed, ids: Sequence[str]) -> None:
+    """Take them out, and leave as little of them as the database can."""
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]
-        with engine.execution_options(immediate=True).begin() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        with database.changing() as connection:
             connection.execute(RECORDS.delete().where(RECORDS.c.interception_id.in_(page)))
             connection.execute(INTERCEPTIONS.delete().where(INTERCEPTIONS.c.id.in_(page)))
-    # They are in the log, too. Somebody who reads just now keeps it for a while.
-    with suppress(DatabaseError), engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.forget_deleted()

@@ -1,12 +1,15 @@
-"""The tables of a SQL store, and the steps that bring an older file to them."""
+"""The tables of a SQL store.
+
+Whoever changes them adds a step to `sql_migrations`.
+"""
 
 import re
 from datetime import UTC, datetime
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
-    Connection,
     DateTime,
     Dialect,
     Float,
@@ -18,11 +21,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
-
-from llmbridge.errors import ConfigurationError
-
-VERSION = 1
-"""Of the schema, as `PRAGMA user_version` says it."""
 
 _UNSTORABLE = re.compile("[\x00\x1a\ud800-\udfff]")
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
@@ -91,14 +89,22 @@ INTERCEPTIONS = Table(
     Column("request_headers", Text, nullable=False),
     Column("request_caller", Text, nullable=False),
     Column("request_body", LargeBinary, nullable=False),
+    Column("bridge", BigInteger),
     Index("interceptions_by_start", "started_at"),
 )
-"""One row per interception; `end` is null while it is under way."""
+"""One row per interception; `end` is null while it is under way at the bridge of that number."""
+
+Index(
+    "interceptions_under_way",
+    INTERCEPTIONS.c.bridge,
+    sqlite_where=INTERCEPTIONS.c.end.is_(None),
+    postgresql_where=INTERCEPTIONS.c.end.is_(None),
+)
 
 RECORDS = Table(
     "records",
     METADATA,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("interception_id", AnyText, nullable=False),
     Column("round", Integer, nullable=False),
     Column("provider", AnyText, nullable=False),
@@ -121,27 +127,12 @@ RECORDS = Table(
     Column("request_headers", Text),
     Column("request_caller", Text),
     Column("request_body", LargeBinary),
+    Column("bridge", BigInteger),
+    Column("number", BigInteger),
     Index("records_of", "interception_id", "round"),
+    Index("records_once", "bridge", "number", unique=True),
 )
-"""One row per exchange with a provider; `timing` has the second and the size of each piece of `body`."""
+"""One row per exchange with a provider; `timing` has the second and the size of each piece of `body`.
 
-
-def migrate(connection: Connection, name: str) -> None:
-    """Bring the schema of a database, inside a transaction, to this version.
-
-    Raises:
-        ConfigurationError: a newer llmbridge has written it, or it is somebody else's.
-    """
-    found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    if found > VERSION:
-        raise ConfigurationError(
-            f"store={name!r} has schema {found}, and this llmbridge knows {VERSION}: update llmbridge"
-        )
-    if found == 0:
-        tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
-        if tables:
-            raise ConfigurationError(
-                f"store={name!r} is another program's database: name a file of its own"
-            )
-        METADATA.create_all(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+`bridge` and `number` name it: a batch that is written again, since nobody knows whether it was, adds nothing.
+"""

@@ -29,13 +29,15 @@ class Job:
     """What to write, and who waits for it."""
 
     item: Interception | Record
+    number: int
+    """Of this writer's jobs: what is tried again keeps it."""
     waiter: "Future[None] | None" = None
 
 
 class SqlWriter:
     """Gives `write` batches of jobs, in order. A start that fails is its waiter's affair; all else is kept until it is written."""
 
-    def __init__(self, write: Callable[[Sequence[Interception | Record]], None], name: str) -> None:
+    def __init__(self, write: Callable[[Sequence[Job]], None], name: str) -> None:
         self._write = write
         self._name = name
         self._changed = Condition()
@@ -54,12 +56,12 @@ class SqlWriter:
 
     def put(self, item: Interception | Record) -> None:
         """Write this soon. Never waits."""
-        self._take(Job(item))
+        self._take(item)
 
     def put_now(self, item: Interception | Record) -> "Future[None]":
         """Write this at once, and tell when it is durable."""
         future: Future[None] = Future()
-        self._take(Job(item, future))
+        self._take(item, future)
         return future
 
     def flush(self) -> None:
@@ -99,13 +101,13 @@ class SqlWriter:
             self._ending = False
             atexit.unregister(self._last)
 
-    def _take(self, job: Job) -> None:
+    def _take(self, item: Interception | Record, waiter: "Future[None] | None" = None) -> None:
         with self._changed:
-            self._jobs.append(job)
             self._put += 1
-            self._hurried += job.waiter is not None
+            self._jobs.append(Job(item, self._put, waiter))
+            self._hurried += waiter is not None
             self._start()
-            if job.waiter is not None or len(self._jobs) in (1, BATCH):
+            if waiter is not None or len(self._jobs) in (1, BATCH):
                 self._changed.notify_all()
 
     def _start(self) -> None:
@@ -155,7 +157,7 @@ class SqlWriter:
 
     def _try(self, batch: list[Job]) -> None:
         try:
-            self._write([job.item for job in batch])
+            self._write(batch)
         except StoreUnavailable as error:
             if self._failure is None:
                 _logger.error("%s; what came is kept in memory", error.message)

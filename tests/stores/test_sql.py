@@ -27,6 +27,7 @@ from llmbridge.stores.opening import existing_store, open_store
 from llmbridge.stores.sql import SqlStore
 from llmbridge.stores.sql_rows import interception_of, interception_row, record_of, record_row
 from llmbridge.stores.sql_schema import AnyText
+from llmbridge.stores.sql_writer import Job
 
 SQLITE = dialect()
 NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
@@ -167,6 +168,74 @@ async def test_what_a_dead_process_left_open_is_interrupted_at_the_next_start(pa
     assert existing_store(url_of(path)).interceptions() == [asked("a", end="interrupted")]
 
 
+async def test_what_a_dead_bridge_left_open_is_interrupted_while_another_is_at_work(path):
+    at_work, dead = SqlStore(url_of(path)), SqlStore(url_of(path))
+    await at_work.begin(asked("here", 1))
+    await dead.begin(asked("gone"))
+    dead.close()
+
+    found = existing_store(url_of(path)).interceptions()
+
+    assert found == [asked("gone", end="interrupted"), asked("here", 1)]
+    at_work.close()
+
+
+async def test_an_end_counts_also_when_it_comes_after_others_gave_the_bridge_up(path):
+    store = SqlStore(url_of(path))
+    await store.begin(asked("a"))
+    store.close()
+    existing_store(url_of(path)).close()
+
+    store.end(asked("a", end="completed"))
+    store.flush()
+
+    assert store.interceptions() == [asked("a", end="completed")]
+    store.close()
+
+
+async def test_what_is_written_again_is_there_once(path):
+    store = SqlStore(url_of(path))
+    jobs = [Job(asked("a", end="completed"), 1), Job(answered("a"), 2), Job(answered("a"), 3)]
+
+    for _ in range(2):
+        store._write(jobs)  # as after a commit of which nobody knows whether it was done
+
+    assert store.interceptions() == [asked("a", end="completed")]
+    assert store.records() == [answered("a"), answered("a")]
+    store.close()
+
+
+FORKED = """
+import asyncio, os, sys
+from llmbridge.stores.sql import SqlStore
+from tests.stores.test_sql import answered, asked
+
+store = SqlStore(sys.argv[1])
+asyncio.run(store.begin(asked("parent")))
+store.add(answered("parent"))
+store.flush()
+child = os.fork()
+name = "parent" if child else "child"
+asyncio.run(store.begin(asked(name + " later", 1)))
+store.add(answered(name + " later"))
+store.close()
+if child:
+    sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_writes_for_itself(path):
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, url_of(path)]
+    subprocess.run(command, check=True, timeout=50)
+
+    kept = existing_store(url_of(path))
+
+    ids = {"parent", "parent later", "child later"}
+    assert {each.id for each in kept.interceptions()} == ids
+    assert sorted(each.interception_id for each in kept) == sorted(ids)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the file's mode is a thing of POSIX")
 def test_nobody_else_may_read_the_file(path):
     SqlStore(url_of(path)).close()
@@ -176,7 +245,7 @@ def test_nobody_else_may_read_the_file(path):
 
 def test_the_file_is_whole_and_synced_as_promised(path):
     store = SqlStore(url_of(path))
-    with store._engine.connect() as connection:  # the promise is the connection's own
+    with store._database.engine.connect() as connection:  # the promise is the connection's own
         pragmas = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
@@ -208,12 +277,23 @@ def test_a_file_that_is_no_database_is_told(path):
         SqlStore(url_of(path))
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u:secret@h/d", "x://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://u:secret@h/d",
+        "mysql://u:se/cr:et@h:no-port/d",
+        "mysql://h/d?user=u&password=secret",
+        "x://",
+    ],
+)
 def test_what_is_no_sqlite_file_is_told_without_its_password(url):
     with pytest.raises(ConfigurationError, match=r"sqlite:///usage\.db") as told:
         open_store(url)
 
     assert "secret" not in str(told.value)
+    assert "cr:et" not in str(told.value)
 
 
 def test_a_store_that_is_not_there_is_not_made_by_reading(path):
@@ -512,6 +592,6 @@ def _prepare(store: SqlStore, statement: Callable[[], str]) -> None:
     """What every later connection of the store says first."""
     from sqlalchemy import event
 
-    @event.listens_for(store._engine, "connect")
+    @event.listens_for(store._database.engine, "connect")
     def prepare(connection, _record):
         connection.execute(statement())

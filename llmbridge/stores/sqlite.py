@@ -1,0 +1,136 @@
+"""A SQL store's database in an SQLite file."""
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import randbits
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+)
+from sqlalchemy.pool import NullPool
+
+from llmbridge.errors import ConfigurationError
+from llmbridge.stores.users import User
+
+_BUSY_MS = 10_000
+
+
+class SqliteFile:
+    """Any number of bridges of one machine write to it, one at a time; it is made, for its owner alone, when opened."""
+
+    def __init__(self, path: Path, *, safe_on_power_loss: bool) -> None:
+        self.path = path
+        self.name = f"sqlite:///{path}"
+        self.bridge = randbits(63)
+        self.engine = _engine(path, "FULL" if safe_on_power_loss else "NORMAL")
+        self._safe = safe_on_power_loss
+        self._user = User(path, self.bridge)
+
+    def again(self) -> "SqliteFile":
+        """The same file for another bridge."""
+        return SqliteFile(self.path, safe_on_power_loss=self._safe)
+
+    def exists(self) -> bool:
+        """True when there is something to read."""
+        return self.path.exists()
+
+    def open(self, prepare: Callable[[Connection], None]) -> None:
+        """Make the file where there is none, and prepare it while nobody else writes."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Prompts are nobody else's affair.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        with self.changing() as connection:
+            prepare(connection)
+        self._user.tidy()
+
+    def version(self, connection: Connection) -> int:
+        """The schema's, 0 of an empty file."""
+        found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
+        if not found and tables:
+            raise ConfigurationError(
+                f"store={self.name!r} is another program's database: name a file of its own"
+            )
+        return found
+
+    def keep_version(self, connection: Connection, version: int) -> None:
+        """Note it in the file's head."""
+        connection.exec_driver_sql(f"PRAGMA user_version = {version:d}")
+
+    def is_here(self, connection: Connection, bridge: int) -> bool:
+        """True while the process of that bridge lives."""
+        return self._user.is_here(bridge)
+
+    def insert(self, table: Table) -> Insert:
+        """An insert that may say what happens when the row is there."""
+        return insert(table)
+
+    def write(self, work: Callable[[Connection], None]) -> None:
+        """Do it in a transaction, as a bridge that everybody sees to live."""
+        self._user.enter()
+        with self.engine.begin() as connection:
+            work(connection)
+
+    @contextmanager
+    def changing(self) -> Generator[Connection]:
+        """A transaction that reads and then writes; what it deletes is overwritten with zeros."""
+        with self.engine.execution_options(immediate=True).begin() as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            yield connection
+
+    def forget_deleted(self) -> None:
+        """Take it out of the log, too."""
+        self._checkpoint("TRUNCATE")
+
+    def is_the_rows_fault(self, error: DBAPIError) -> bool:
+        """True when it will never be written, False when the file is full, locked, read-only or gone."""
+        return isinstance(error, DataError | IntegrityError | InterfaceError | ProgrammingError)
+
+    def close(self) -> None:
+        """Fold the log into the file, and be nobody who writes."""
+        try:
+            self._checkpoint("PASSIVE")
+        finally:
+            self._user.leave()
+
+    def _checkpoint(self, mode: str) -> None:
+        # Somebody who reads just now keeps the log; the next to close folds it in.
+        with suppress(DatabaseError), self.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
+
+
+def _engine(path: Path, synchronous: str) -> Engine:
+    """Connections that are opened by who uses them, and begin as they are told."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        # The driver begins transactions late; this lets SQLAlchemy say when.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {_BUSY_MS}",
+            "journal_mode = WAL",
+            f"synchronous = {synchronous}",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        immediate = connection.get_execution_options().get("immediate")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
