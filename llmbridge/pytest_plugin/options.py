@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 import pytest
@@ -15,12 +16,13 @@ UNUSED: tuple[Unused, ...] = get_args(Unused)
 MARKER = "llm_cassette"
 
 _MATCHING = ("match", "ignore", "normalize")
-_KEYWORDS = ("name", "mode", *_MATCHING, "strict", "speed", "unused")
+_KEYWORDS = ("name", "mode", *_MATCHING, "strict", "speed", "unused", "max_age")
 _INI = {
     "llm_record": "record mode of LLM calls; none in CI whatever stands here",
     "llm_speed": "pace of replayed LLM calls: 0 is instant (default), 1 as recorded",
     "llm_block_network": "true: refuse connections beyond loopback",
     "llm_unused": "what recordings mean that a passing test did not play: ignore, warn or fail (default)",
+    "llm_max_age": "days after which a recording brings a warning (default: never)",
     "llm_environment": "true: the SDKs' variables lead to llmbridge during the whole run, for every test; "
     "the default where another llm_ setting or --llm- option is given",
 }
@@ -71,6 +73,7 @@ class Wanted:
     strict: bool
     speed: float
     unused: Unused
+    max_age: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Settings:
     speed: float = 0.0
     block_network: bool = False
     unused: Unused = "fail"
+    max_age: timedelta | None = None
     covering: bool = False
     orphans: bool = False
 
@@ -107,6 +111,7 @@ class Settings:
             speed=_speed(speed),
             block_network=bool(options.llm_block_network) or _true(ini["llm_block_network"]),
             unused=_one_of(UNUSED, options.llm_unused or ini["llm_unused"] or "fail", "llm_unused"),
+            max_age=_age(ini["llm_max_age"]),
             orphans=bool(options.llm_orphans),
             covering=said if ini["llm_environment"] is None else _true(ini["llm_environment"]),
         )
@@ -138,6 +143,7 @@ class Settings:
             strict=bool(said.get("strict", True)),
             speed=_speed(said.get("speed", self.speed)),
             unused=_one_of(UNUSED, said.get("unused", self.unused), "unused"),
+            max_age=_age(said["max_age"]) if "max_age" in said else self.max_age,
         )
 
 
@@ -171,6 +177,18 @@ def _speed(value: Any) -> float:
     if not speed >= 0:
         raise pytest.UsageError(f"llm_speed={value!r}: give 0 for instant, 1 for the recorded pace")
     return speed
+
+
+def _age(value: Any) -> timedelta | None:
+    if value is None or isinstance(value, timedelta):
+        return value
+    try:
+        age = timedelta(days=float(value))
+    except (TypeError, ValueError, OverflowError):
+        age = timedelta(-1)
+    if age < timedelta(0):
+        raise pytest.UsageError(f"llm_max_age={value!r}: give a number of days, such as 90")
+    return age
 
 
 def _true(value: str | None) -> bool:

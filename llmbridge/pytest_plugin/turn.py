@@ -203,5 +203,6 @@ class Turn:
             mode=wanted.mode,
             speed=wanted.speed,
             strict=wanted.strict,
+            max_age=wanted.max_age,
             **wanted.matching,
         )

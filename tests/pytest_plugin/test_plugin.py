@@ -414,6 +414,7 @@ def test_of_vcrpy():
         ("name='../../elsewhere'", "'../../elsewhere' is no name for a cassette: *"),
         ("mode='sometimes'", "mode='sometimes' is none of none, once, *"),
         ("speed=-1", "*speed=-1: give 0 for instant*"),
+        ("max_age='old'", "llm_max_age='old': give a number of days*"),
         ("colour='red'", "@pytest.mark.llm_cassette takes name, *"),
         ("match='loosely'", "match='loosely': give one of default, *"),
         ("ignore='$.user'", "*: give a list of them"),
@@ -545,3 +546,28 @@ def test_a_pace_that_is_none_ends_the_run_before_it_begins(project, pace):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*speed*{pace}*"])
+
+
+# Age
+
+
+def test_recordings_past_their_age_are_replayed_with_a_warning_unless_a_test_allows_it(project):
+    project.cassette("test_as_the_run")
+    project.cassette("test_of_its_own")
+    project.write("pytest.ini", "[pytest]\nllm_max_age = 0\n")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_as_the_run():
+    assert ask("What time is it?") == "It is noon."
+
+@pytest.mark.llm_cassette(max_age=1)
+def test_of_its_own():
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"passed": 2}
+    result.stdout.fnmatch_lines(
+        ["test_agent.py::test_as_the_run", "*RecordingsExpired: 1 of the recordings are older*"]
+    )
