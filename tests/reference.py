@@ -14,8 +14,8 @@ from llmbridge.canon import events
 from llmbridge.cli import app
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.canonical import RULES
+from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.routing import Router
-from llmbridge.frames.columns import FRAMES
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 from llmbridge.wire.opaque import Opaque
 from tests.compatibility import SYSTEMS, held

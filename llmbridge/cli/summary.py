@@ -8,13 +8,13 @@ from typing import Any
 from llmbridge.canon.messages import AssistantMessage, Block, Text, Thinking, ToolResult
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.codec import is_event_stream
+from llmbridge.exchange.columns import INTERCEPTIONS
+from llmbridge.exchange.entry import Entry, answer, asked, events
 from llmbridge.exchange.matching import Asked, Matcher
 from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.routing import Router
-from llmbridge.frames.columns import INTERCEPTIONS
-from llmbridge.frames.entry import Entry, answer, asked, events
-from llmbridge.frames.rows import interception_rows
+from llmbridge.exchange.rows import interception_rows
 
 Told = dict[str, Any]
 """JSON, as `--json` prints it."""

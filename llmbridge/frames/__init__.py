@@ -1,6 +1,6 @@
 """Records as tables: six pandas frames over any source, joined by `interception_id`.
 
-No records give an empty frame with the same columns and dtypes; what they mean is in `llmbridge.frames.columns`.
+No records give an empty frame with the same columns and dtypes; what they mean is in `llmbridge.exchange.columns`.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Unpack
 
 from pandas import DataFrame
 
-from llmbridge.frames import columns, rows
+from llmbridge.exchange import columns, rows
 from llmbridge.frames.source import Filters, Source, read
 from llmbridge.frames.table import as_frame
 from llmbridge.frames.usage import summed

@@ -7,7 +7,7 @@ from pandas import DataFrame, Series
 
 from llmbridge import frames
 from llmbridge.errors import ConfigurationError
-from llmbridge.frames.columns import FRAMES
+from llmbridge.exchange.columns import FRAMES
 
 UNKNOWN = "unknown"
 """The day of what has no start."""

@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import Any
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.columns import FRAMES
+from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.record import Interception, Record, Store
-from llmbridge.frames.columns import FRAMES
-from llmbridge.frames.entry import Entry
-from llmbridge.frames.rows import interception_rows, prompt_rows, token_usage_rows, tool_call_rows
+from llmbridge.exchange.rows import interception_rows, prompt_rows, token_usage_rows, tool_call_rows
 from llmbridge.stores.followed import FollowedStore
 from llmbridge.stores.opening import open_store
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypedDict, TypeGuard, get_args
 
 from llmbridge.errors import CassetteError, ConfigurationError, End
+from llmbridge.exchange.entry import Entry, answer
 from llmbridge.exchange.record import Record, Store
-from llmbridge.frames.entry import Entry, answer
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.opening import existing_store, is_url
 

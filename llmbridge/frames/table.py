@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from llmbridge.canon.strict_json import mend_surrogates
-from llmbridge.frames.columns import Column
-
-Row = tuple[object, ...]
-"""One value per column, in order; None where it is not known."""
+from llmbridge.exchange.columns import Column
+from llmbridge.exchange.rows import Row
 
 _INT64 = 2**63
 

@@ -8,7 +8,7 @@ from llmbridge import frames
 from llmbridge.cli.pruning import run_prune
 from llmbridge.errors import ConfigurationError
 from llmbridge.stores.sql import SqlStore
-from tests.frames.samples import record
+from tests.samples import record
 from tests.test_cli import run
 
 TEXT = ("anthropic.messages", "text.sse")

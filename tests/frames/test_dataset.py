@@ -7,10 +7,10 @@ from pandas.testing import assert_frame_equal
 
 from llmbridge import frames
 from llmbridge.errors import ConfigurationError
-from llmbridge.frames.columns import FRAMES
+from llmbridge.exchange.columns import FRAMES
 from llmbridge.frames.dataset import export
 from llmbridge.stores.sql import SqlStore
-from tests.frames.samples import NOON, record
+from tests.samples import NOON, record
 
 FIXTURES = (
     ("anthropic.messages", "thinking_tool_call.sse"),

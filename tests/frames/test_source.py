@@ -4,11 +4,11 @@ import pytest
 
 from llmbridge import frames
 from llmbridge.errors import CassetteError, ConfigurationError
+from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.record import Interception
 from llmbridge.frames import Frames
-from llmbridge.frames.columns import FRAMES
 from llmbridge.stores.cassette import Cassette
-from tests.frames.samples import NOON, Shelf, record, request
+from tests.samples import NOON, Shelf, record, request
 
 TEXT = ("anthropic.messages", "text.sse")
 

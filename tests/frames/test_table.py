@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbridge.frames.columns import COUNT, TEXT, TIME, Column
+from llmbridge.exchange.columns import COUNT, TEXT, TIME, Column
 from llmbridge.frames.table import as_frame
 
 ANYTHING = st.none() | st.text(st.characters()) | st.integers() | st.floats() | st.booleans()

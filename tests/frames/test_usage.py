@@ -7,7 +7,7 @@ from llmbridge import frames
 from llmbridge.errors import ConfigurationError
 from llmbridge.frames import Frames
 from llmbridge.frames.usage import FIGURES, GROUPS
-from tests.frames.samples import NOON, record
+from tests.samples import NOON, record
 
 TEXT = ("anthropic.messages", "text.sse")
 

@@ -14,7 +14,7 @@ from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.frontends.server import Server
 from tests.canon.test_markup import Seen
-from tests.frames.samples import NOON, record
+from tests.samples import NOON, record
 from tests.shared import SHARED
 
 TAGS = {"div", "p", "strong", "em", "small", "pre", "table", "thead", "tbody", "tr", "th", "td"}

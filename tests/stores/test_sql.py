@@ -20,8 +20,8 @@ from sqlalchemy.dialects.sqlite import dialect
 from llmbridge import Bridge, Replay, Script, calls, frames
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.call import Caller, Headers, Request
+from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.record import Interception, Record, Store
-from llmbridge.frames.columns import FRAMES
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.opening import existing_store, open_store
 from llmbridge.stores.sql import SqlStore

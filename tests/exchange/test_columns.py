@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from llmbridge import frames
-from llmbridge.frames.columns import FRAMES
+from llmbridge.exchange.columns import FRAMES
 
 CONTRACT = {
     "interceptions": "interception_id started_at ended_at duration_s ttft_s frontend actor client"

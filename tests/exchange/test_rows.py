@@ -11,11 +11,11 @@ from pandas.testing import assert_frame_equal
 
 from llmbridge import frames
 from llmbridge.exchange.call import Headers
+from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.pricing import cost_usd
 from llmbridge.exchange.record import Interception, Record
-from llmbridge.frames.columns import FRAMES
 from llmbridge.frames.table import as_frame
-from tests.frames.samples import EXPECTED, NOON, Shelf, at_border, body, record, request
+from tests.samples import EXPECTED, NOON, Shelf, at_border, body, record, request
 
 TWO_SECONDS = timedelta(seconds=2)
 

@@ -10,7 +10,7 @@ from typing import Any
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Chunk, Interception, Record
 
-FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EXPECTED: dict[str, dict[str, Any]] = {
     path.parent.name: json.loads(path.read_bytes()) for path in FIXTURES.glob("*/expected.json")

@@ -13,9 +13,7 @@ from llmbridge.canon.messages import (
     Usage,
     UserMessage,
 )
-from llmbridge.exchange.pricing import cost_usd
-from llmbridge.exchange.record import Record
-from llmbridge.frames.entry import (
+from llmbridge.exchange.entry import (
     Entry,
     answer,
     asked,
@@ -25,7 +23,11 @@ from llmbridge.frames.entry import (
     seconds_between,
     utc,
 )
-from llmbridge.frames.table import Row
+from llmbridge.exchange.pricing import cost_usd
+from llmbridge.exchange.record import Record
+
+Row = tuple[object, ...]
+"""One value per column, in order; None where it is not known."""
 
 _SOURCES = {"anthropic.messages": "thinking", "openai.responses": "reasoning_summary"}
 """What a thinking block is called, in aibridge's words; elsewhere it is `reasoning`."""
