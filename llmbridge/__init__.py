@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmbridge.exchange.call import Call, Handler, Headers, Interceptor, Reply, Request
     from llmbridge.exchange.record import Interception, Record, Store
     from llmbridge.frontends.calliope import Calliope
+    from llmbridge.frontends.people import Person
     from llmbridge.providers import Provider
     from llmbridge.stores.cassette import Cassette
     from llmbridge.stores.memory import MemoryStore
@@ -46,6 +47,7 @@ _HOMES = {
     "exchange.faults": "faults",
     "exchange.record": "Interception Record Store",
     "frontends.calliope": "Calliope",
+    "frontends.people": "Person",
     "providers": "Provider",
     "stores.cassette": "Cassette",
     "stores.memory": "MemoryStore",
@@ -74,6 +76,7 @@ __all__ = [
     "Live",
     "MemoryStore",
     "Model",
+    "Person",
     "Provider",
     "Record",
     "Replay",

@@ -14,6 +14,7 @@ import anyio.to_thread
 from llmbridge.canon.events import Event
 from llmbridge.canon.messages import Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.exchange.actors import acting
 from llmbridge.exchange.asking import question
 from llmbridge.exchange.call import Handle, Handler, Interceptor, Request, chain
 from llmbridge.exchange.codec import EventStream
@@ -32,6 +33,7 @@ from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
 from llmbridge.frontends.clients import Clients
+from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.portal import Portal
 from llmbridge.providers import Provider, rows_with
 from llmbridge.stores.opening import open_store
@@ -58,7 +60,7 @@ class Bridge(Clients):
     first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
     provider with its key, `routes` sends bare requests elsewhere by model. `tools` (functions, toolboxes) are offered to
     models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
-    times, while its client has not got a byte. `calliope` serves Calliope's routes, too. The environment is read
+    times, while its client has not got a byte. `people` come in over HTTP with tokens of their own. `calliope` serves Calliope's routes, too. The environment is read
     here, once.
 
     Raises:
@@ -80,6 +82,7 @@ class Bridge(Clients):
         tool_limits: ToolLimits | None = None,
         retries: int = 0,
         allowed_hosts: Iterable[str] = (),
+        people: Iterable[Person] = (),
         calliope: "Calliope | None" = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class Bridge(Clients):
         self.store: Store = open_store(store)
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
+        self._people = People(people)
         redactor = Redactor(secrets_of(environ) | {row.key for row in rows if row.key})
         equip: Callable[..., None] | None = getattr(self.upstream, "equip", None)
         if equip is not None:
@@ -190,6 +194,14 @@ class Bridge(Clients):
         return change
 
     # Ways in
+
+    def actor(self, name: str, /, **metadata: str) -> "AbstractContextManager[None]":
+        """Calls that enter within the `with` block, in this thread or task, are made for this actor.
+
+        Raises:
+            ConfigurationError: the name is none.
+        """
+        return acting(name, metadata)
 
     @property
     def asgi(self) -> "ASGIApp":
@@ -352,9 +364,10 @@ class Bridge(Clients):
         return ASGIApp(
             self._entry,
             self._encode_error,
-            token=token_for(token, spends_keys=self._spends_keys),
+            token=token_for(token, spends_keys=self._spends_keys, people=self._people),
             allowed_hosts=None if hosts is None else {*LOOPBACK_HOSTS, *hosts},
             allowed_origins=origins,
+            people=self._people,
             limits=Limits(in_flight=max_in_flight),
             metrics=getattr(self.store, "render_metrics", None),
         )

@@ -304,3 +304,27 @@ def test_a_forgotten_bridge_holds_up_nothing() -> None:
     gc.collect()
 
     assert message.text == "Hello"
+
+
+@pytest.mark.feature("aibridge", 1)
+async def test_calls_within_a_block_are_made_for_its_actor() -> None:
+    async with script(*"12345") as bridge:
+        with bridge.actor("alice", team="red"):
+            bridge.openai().chat.completions.create(
+                **HI, extra_headers={"x-llmbridge-actor": "bob"}
+            )
+            async with bridge.async_openai() as client, asyncio.TaskGroup() as both:
+                with bridge.actor("carol"):
+                    both.create_task(client.chat.completions.create(**HI))
+            await (await bridge.stream(Model("openai", "m"), CONTEXT)).result()
+            list(bridge.stream_sync(Model("openai", "m"), CONTEXT))
+        bridge.openai().chat.completions.create(**HI, extra_headers={"x-llmbridge-actor": "bob"})
+
+    told = [(each.actor, each.request.caller.metadata) for each in bridge.interceptions]
+    red = {"team": "red"}
+    assert told == [("alice", red), ("carol", {}), ("alice", red), ("alice", red), ("bob", {})]
+
+
+def test_an_actor_needs_a_name() -> None:
+    with pytest.raises(ConfigurationError, match="'' is no name"), script().actor(""):
+        pass

@@ -211,6 +211,27 @@ def test_a_token_made_for_the_run_is_shown_once_and_asked_for() -> None:
     assert "export OPENAI_API_KEY=$LLMBRIDGE_TOKEN\n" in error
 
 
+def test_a_token_that_was_made_for_a_person_lets_them_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, made, _ = spoken(monkeypatch, capsys, "token", 'Alice O\'Hara: "me"')
+    token, row = made.splitlines()
+    config = tmp_path / "bridge.yaml"
+    config.write_text(f"people:\n{row}\n", "utf-8")
+    with running("serve", "--config", str(config), "--replay", str(ANTHROPIC)) as process:
+        with client(ready_url(process)) as http:
+            statuses = [
+                http.post("/v1/messages", content=bodies(ANTHROPIC)[0], headers=headers).status_code
+                for headers in ({}, {"x-api-key": token})
+            ]
+
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    assert (statuses, token in row, token in error) == ([401, 200], False, False)
+    assert "export OPENAI_API_KEY=$LLMBRIDGE_TOKEN\n" in error
+
+
 def test_a_token_that_the_user_gives_is_asked_for_and_never_shown() -> None:
     with running("serve", "--replay", str(ANTHROPIC), LLMBRIDGE_TOKEN="hush") as process:
         with client(ready_url(process)) as http:
@@ -388,6 +409,7 @@ OPTIONS = {
     "prune": "--store --older-than --dry-run --json",
     "usage": "--store --by --since --json",
     "export": "--store --to --force --json",
+    "token": "--json",
     "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --log --allow-remote",
 }
 

@@ -11,6 +11,7 @@ from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Context, Model, Text, UserMessage
 from llmbridge.configuration import Configuration, ProviderRow, Rewrite, Settings
 from llmbridge.errors import ConfigurationError
+from llmbridge.frontends.people import hashed
 from llmbridge.upstreams.lines import repeat
 from llmbridge.upstreams.script import Script
 
@@ -284,3 +285,50 @@ def test_a_file_of_bitop_takes_an_unset_variable_for_nothing(
         providers=(ProviderRow("proxy", "http://127.0.0.1:8080", ("proxy.stream",), keyless=True),),
         routes={"*": "proxy"},
     )
+
+
+ASKED = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+PEOPLE = """
+people:
+  - name: alice
+    token: ${ALICE_TOKEN}
+    metadata: {team: red}
+  - {name: portal, token: [%s], acts_for_others: true}
+"""
+
+
+def test_people_come_in_with_tokens_of_the_file_or_their_hashes(tmp_path: Path) -> None:
+    text = PEOPLE % f"'{hashed('llmb_portals-own-token')}'"
+    configuration = load(tmp_path, text, ALICE_TOKEN="llmb_alices-own-token")
+    found = {}
+
+    with configuration.bridge(Script("Hello", "Hello"), environ={}) as bridge:
+        with bridge.serve() as server:
+            for token in ("llmb_alices-own-token", "llmb_portals-own-token", "llmb_nobodys-token"):
+                headers = {"x-api-key": token, "x-llmbridge-actor": "bob"}
+                answer = httpx2.post(f"{server.url}/v1/messages", json=ASKED, headers=headers)
+                found[token] = answer.status_code
+        callers = [each.request.caller for each in bridge.interceptions]
+
+    assert list(found.values()) == [200, 200, 401]
+    assert [(caller.actor, caller.metadata) for caller in callers] == [
+        ("alice", {"team": "red"}),
+        ("bob", {"via": "portal"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("people: [{name: a}]", "people[0]: object missing required field `token`"),
+        ("people: [{name: a, token: hush}]", "people[0]: the token of 'a' is shorter than 16"),
+        ("people: [{name: a, tokens: x}]", "there is no key 'people[0].tokens'"),
+        (
+            "no_token: true\npeople: [{name: a, token: 0123456789abcdef}]",
+            "no_token lets anybody in",
+        ),
+    ],
+)
+def test_a_mistake_in_people_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    assert complaint(tmp_path, text).startswith(f"FILE: {told}")
+    assert "hush" not in complaint(tmp_path, text)

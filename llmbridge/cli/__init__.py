@@ -97,6 +97,18 @@ Examples:
   llmbridge prune --store sqlite:///usage.db --older-than 30d
 """
 
+_TOKEN = """
+Make a token for a person, and the line for the configuration file that lets its holder in.
+
+The token is shown once and kept nowhere: the file has its hash, of which nobody can make a token.
+Standard output has two lines, the token and the line for the file.
+
+\b
+Examples:
+  llmbridge token alice
+  llmbridge token alice --json | jq -r .token
+"""
+
 _SPELLED = (
     ("allow_remote=True", "--allow-remote"),
     ("base_urls names", "--upstream names"),
@@ -376,3 +388,14 @@ def prune(
     from llmbridge.cli.pruning import run_prune
 
     raise typer.Exit(run_prune(store, older_than, dry_run, as_json))
+
+
+@app.command(help=_TOKEN, short_help="Make a token for a person.")
+def token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whom calls with it are made for.")],
+    as_json: cassette.AsJson = False,
+) -> None:
+    """Make a token."""
+    from llmbridge.cli.tokens import run_token
+
+    raise typer.Exit(run_token(name, as_json))

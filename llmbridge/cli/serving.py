@@ -41,6 +41,10 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
     configuration = Configuration("") if config is None else Configuration.load(config)
     said = _over(options, configuration.settings)
     _check_replay(said)
+    if options.no_token and said.people:
+        raise ConfigurationError(
+            "--no-token lets anybody in, and the file has people with tokens: leave out one of them"
+        )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     memory = said.store in (None, "memory")
     store = MemoryStore(MEMORY_BYTES) if memory else open_store(said.store)
@@ -56,7 +60,7 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
             allow_remote=said.allow_remote,
         )
         _say(_directions(server, made=said.token in (None, "auto")))
-        if server.token or said.no_token:
+        if server.guarded or said.no_token:
             _say(_keys(bridge.providers))
         typer.echo(f"llmbridge listening on {server.url}")
         while not stop.wait(FLUSH_S):
@@ -171,9 +175,11 @@ def _directions(server: Server, *, made: bool) -> str:
     lines = ["point the SDKs here:"]
     if made and server.token:
         lines.append(f"  export {TOKEN_VARIABLE}={server.token}")
-    for name, value in server.env().items():
-        lines.append(f"  export {name}={f'${TOKEN_VARIABLE}' if value == server.token else value}")
-    if server.token is None:
+    sent = f"${TOKEN_VARIABLE}" if server.guarded else None
+    lines += [f"  export {name}={value}" for name, value in server.env(token=sent).items()]
+    if server.guarded and not server.token:
+        lines.append(f"{TOKEN_VARIABLE} is the token that each person was given")
+    if not server.guarded:
         lines.append("no token: whoever reaches the port may use it")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from llmbridge.configuration.environment import expanded, expanded_as_go
 from llmbridge.configuration.file import tree_of
 from llmbridge.configuration.settings import (
     LogLevel,
+    PersonRow,
     ProviderRow,
     Proxied,
     Rewrite,
@@ -33,10 +34,11 @@ from llmbridge.exchange.rewrite import (
     set_fields,
     swap_models,
 )
+from llmbridge.frontends.people import People, Person
 from llmbridge.providers import DIALECTS, Provider
 from llmbridge.upstreams.replay import Replay
 
-__all__ = ["Configuration", "LogLevel", "ProviderRow", "Rewrite", "Settings"]
+__all__ = ["Configuration", "LogLevel", "PersonRow", "ProviderRow", "Rewrite", "Settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Configuration:
         settings = checked(name, Settings, expanded(name, tree, environ))
         _check_choices(name, settings)
         _check_providers(name, settings.providers)
+        People(_people(name, settings.people))
         return cls(name, settings, changes=tuple(_changes(name, settings.rewrite)))
 
     def bridge(
@@ -93,6 +96,7 @@ class Configuration:
                 routes=said.routes,
                 retries=said.retries,
                 allowed_hosts=said.allowed_hosts,
+                people=_people(self.path, said.people),
                 environ=environ,
             )
         except ConfigurationError as error:
@@ -134,9 +138,19 @@ def _row(row: ProviderRow) -> Provider:
     )
 
 
+def _people(path: str, rows: Iterable[PersonRow]) -> Iterator[Person]:
+    for index, row in enumerate(rows):
+        try:
+            yield Person(row.name, row.token, row.acts_for_others, row.metadata)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: people[{index}]: {error.message}") from error
+
+
 def _check_choices(path: str, said: Settings) -> None:
     if said.no_token and said.token is not None:
         wrong = "token and no_token contradict each other: give one of them"
+    elif said.no_token and said.people:
+        wrong = "no_token lets anybody in, and people come in with tokens: leave out one of them"
     elif said.record and (said.replay or said.mode):
         wrong = "record is a replay with mode all: give the one or the other"
     elif not said.replay and (said.mode or said.speed is not None):

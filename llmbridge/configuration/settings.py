@@ -37,6 +37,15 @@ class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keyless: bool = False
 
 
+class PersonRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody with a token of their own."""
+
+    name: str
+    token: str | tuple[str, ...]
+    acts_for_others: bool = False
+    metadata: dict[str, str] = {}
+
+
 class Rewrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a request, made in this order."""
 
@@ -48,7 +57,7 @@ class Rewrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
-    {"providers": ProviderRow, "rewrite": Rewrite}
+    {"people": PersonRow, "providers": ProviderRow, "rewrite": Rewrite}
 )
 """What stands in the lists of a file, by their keys."""
 
@@ -72,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rewrite: tuple[Rewrite, ...] = ()
     retries: int = 0
     allowed_hosts: tuple[str, ...] = ()
+    people: tuple[PersonRow, ...] = ()
     log: LogLevel | None = None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from llmbridge.canon.messages import Ask, Context, JsonObject, Model
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.actors import acted
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.providers import Provider, dialect_named
 from llmbridge.wire.dialect import Dialect
@@ -34,6 +35,6 @@ def question(
         f"http://localhost/{provider.name}{dialect.target(model.id, streaming=True)}",
         Headers((("content-type", "application/json"),)),
         body,
-        Caller("stream"),
+        acted(Caller("stream")),
     )
     return dialect, request

@@ -51,13 +51,18 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as known when the request came in; `keyed` where a key or token came along."""
+    """Who asks, as known when the request came in; `keyed` where a key or token came along.
+
+    `metadata` is what else is known of the actor.
+    """
 
     frontend: str = "direct"
     actor: str | None = None
     client: str | None = None
     session_id: str | None = None
     keyed: bool = field(default=False, compare=False)
+    # A mapping proxy could neither be copied nor, before Python 3.12, be a default.
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import anyio.to_thread
 from llmbridge.errors import (
     BridgeError,
     BridgeShutdown,
+    Forbidden,
     Overloaded,
     RequestTimeout,
     TooLarge,
@@ -24,8 +25,9 @@ from llmbridge.errors import (
 )
 from llmbridge.exchange.call import Handle, Request
 from llmbridge.exchange.proxied import PATH
-from llmbridge.frontends.admission import Door, fields_by_name, host_name
+from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
 from llmbridge.frontends.passing import caller_of, request_fields
+from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.relay import Receive, Relay, Send, StreamCut
 from llmbridge.wire.error_bodies import error_fields
 
@@ -65,7 +67,7 @@ class ASGIApp:
     `allowed_hosts` None checks no Host. `encode_error` gives the body of a refusal in the client's dialect.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the rules of one server, each by its name
         self,
         handle: Handle,
         encode_error: EncodeError,
@@ -73,6 +75,7 @@ class ASGIApp:
         token: str | None,
         allowed_hosts: Collection[str] | None,
         allowed_origins: Collection[str] = (),
+        people: People = NOBODY,
         limits: Limits = Limits(),
         metrics: Callable[[], bytes] | None = None,
     ) -> None:
@@ -80,7 +83,7 @@ class ASGIApp:
         self._metrics = metrics
         self._handle = handle
         self._encode_error = encode_error
-        self._door = Door(token, allowed_hosts, allowed_origins)
+        self._door = Door(token, allowed_hosts, allowed_origins, people)
         self._limits = limits
         self._in_flight = 0
         self._relays: set[Relay] = set()
@@ -89,7 +92,12 @@ class ASGIApp:
         self._emptied: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<ASGIApp token={'set' if self.token else None}, {self._in_flight} in flight>"
+        return f"<ASGIApp token={'set' if self.guarded else None}, {self._in_flight} in flight>"
+
+    @property
+    def guarded(self) -> bool:
+        """True where nobody comes in without a token."""
+        return self._door.guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection scope."""
@@ -136,12 +144,13 @@ class ASGIApp:
                 return
             # The clients of `/stream` may send the token as it is.
             bare = PATH.fullmatch(arrival.path) is not None
-            arrival.consumed = self._door.check_caller(
+            arrival.admitted = self._door.check_caller(
                 arrival.method, fields, bare=bare, also=_ALSO.get(arrival.path, ())
             )
             if arrival.method == "GET" and _is_websocket(fields):
                 raise UpgradeRefused(_NO_WEBSOCKET)
             if arrival.path == "/metrics" and self._metrics is not None:
+                _check_may_see_all(arrival.admitted.person)
                 text = await anyio.to_thread.run_sync(self._metrics)
                 await _answer(send, 200, text)
                 return
@@ -241,20 +250,21 @@ class _Arrival:
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         ]
         self.path = _path(scope)
-        self.consumed: tuple[str, ...] = ()
+        self.admitted = Admitted()
         self._scope = scope
 
     def request(self, body: bytes) -> Request:
         """The request as the bridge sees it, without what was meant for the server alone."""
         fields = dict(self.pairs)
         connection = fields.get("connection", "")
-        passed = request_fields(self.pairs, connection, ("cookie", *self.consumed))
+        passed = request_fields(self.pairs, connection, ("cookie", *self.admitted.consumed))
+        person, caller = self.admitted.person, caller_of("server", fields)
         return Request(
             self.method,
             self._url(fields),
             passed,
             body,
-            caller_of("server", fields),
+            caller if person is None else person.speaking(caller),
             self._scope.get(ARRIVED_S),
         )
 
@@ -265,6 +275,15 @@ class _Arrival:
         query: bytes = self._scope.get("query_string", b"")
         rest = "?" + query.decode("latin-1") if query else ""
         return f"{self._scope.get('scheme', 'http')}://{host}{self.path}{rest}"
+
+
+def _check_may_see_all(person: Person | None) -> None:
+    """Refuse to tell one person of all others."""
+    if person is not None and not person.acts_for_others:
+        raise Forbidden(
+            f"the counts tell of everybody, and the token of {person.name!r} is for one:"
+            " ask with one that acts for others"
+        )
 
 
 def _is_websocket(fields: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from llmbridge.errors import UpstreamError
+from llmbridge.exchange.actors import acted
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.frontends.variables import PLACEHOLDER_KEY
 
@@ -30,6 +31,7 @@ HOP_BY_HOP = frozenset(
 
 _OUR_SESSION = "x-llmbridge-session"
 _ACTOR_FIELDS = ("x-llmbridge-actor", "x-ai-bridge-actor-id")
+_METADATA = "x-ai-bridge-actor-metadata-"
 _SESSION_FIELDS = (
     _OUR_SESSION,
     "x-claude-code-session-id",
@@ -61,13 +63,23 @@ def check_kind(request: object, kind: type, module: str) -> None:
 def caller_of(frontend: str, fields: Mapping[str, str]) -> Caller:
     """Who asks, as the request's own fields (names in lower case) say it."""
     agent = fields.get("user-agent", "").split(maxsplit=1)
+    actor = _first_of(_ACTOR_FIELDS, fields)
     return Caller(
         frontend=frontend,
-        actor=_first_of(_ACTOR_FIELDS, fields),
+        actor=actor,
         client=agent[0] if agent else None,
         session_id=_first_of(_SESSION_FIELDS, fields),
         keyed=any(credential(name, fields) for name in CREDENTIALS),
+        metadata=_metadata(fields) if actor else {},
     )
+
+
+def _metadata(fields: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(_METADATA): value
+        for name, value in fields.items()
+        if name.startswith(_METADATA)
+    }
 
 
 def _first_of(names: Iterable[str], fields: Mapping[str, str]) -> str | None:
@@ -82,7 +94,7 @@ def asked(method: str, url: str, pairs: Sequence[tuple[str, str]], body: bytes) 
     fields = dict(pairs)
     unused = [name for name in CREDENTIALS if credential(name, fields) == PLACEHOLDER_KEY]
     passed = request_fields(pairs, fields.get("connection", ""), unused)
-    return Request(method, url, passed, body, caller_of("transport", fields))
+    return Request(method, url, passed, body, acted(caller_of("transport", fields)))
 
 
 def credential(name: str, fields: Mapping[str, str], *, bare: bool = False) -> str:

@@ -50,7 +50,7 @@ class Server:
         allow_remote: bool = False,
         listener: socket.socket | None = None,
     ) -> None:
-        if not _is_loopback(host) and not (allow_remote and app.token):
+        if not _is_loopback(host) and not (allow_remote and app.guarded):
             raise ConfigurationError(
                 f"host {host!r} can be reached from other machines: "
                 "pass allow_remote=True and a token, or serve on 127.0.0.1"
@@ -69,7 +69,7 @@ class Server:
         return f"<Server {self.url} {'running' if self.running else 'stopped'}>"
 
     def _repr_html_(self) -> str:
-        needs = "a token" if self.token else "no token"
+        needs = "a token" if self._app.guarded else "no token"
         state = "running" if self.running else "stopped"
         return panel(f"Server {state}", preformatted(self.url), facts(clients_need=needs))
 
@@ -80,8 +80,13 @@ class Server:
 
     @property
     def token(self) -> str | None:
-        """What clients send as their API key; None when anybody may come."""
+        """What clients send as their API key; None when anybody may come, or only people with tokens of their own."""
         return self._app.token
+
+    @property
+    def guarded(self) -> bool:
+        """True where nobody comes in without a token."""
+        return self._app.guarded
 
     @property
     def url(self) -> str:
@@ -89,9 +94,11 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
-    def env(self, providers: Iterable[Provider] = SDKS) -> dict[str, str]:
-        """The environment variables that send the providers' SDKs here."""
-        return variables(self.url, self.token or PLACEHOLDER_KEY, providers)
+    def env(
+        self, providers: Iterable[Provider] = SDKS, *, token: str | None = None
+    ) -> dict[str, str]:
+        """The environment variables that send the providers' SDKs here, with the server's token or a person's."""
+        return variables(self.url, token or self.token or PLACEHOLDER_KEY, providers)
 
     def start(self) -> Self:
         """Listen; requests are taken when this returns.

@@ -10,7 +10,15 @@ from llmbridge.errors import (
     Unauthorized,
     Unsupported,
 )
-from llmbridge.frontends.admission import LOOPBACK_HOSTS, Door, fields_by_name, host_name
+from llmbridge.frontends.admission import (
+    LOOPBACK_HOSTS,
+    Admitted,
+    Door,
+    fields_by_name,
+    host_name,
+    token_for,
+)
+from llmbridge.frontends.people import People, Person
 from tests.shared import SHARED, needs_shared
 
 TOKEN = "llmb_secret"
@@ -110,13 +118,13 @@ def test_a_page_beside_a_listed_one_stays_out(origin):
     ],
 )
 def test_the_token_opens_the_door_and_is_used_up(field, value):
-    assert Door(TOKEN, None).check_caller("POST", {field: value}) == (field,)
+    assert Door(TOKEN, None).check_caller("POST", {field: value}).consumed == (field,)
 
 
 def test_another_key_beside_the_token_is_left():
     fields = {"authorization": f"Bearer {TOKEN}", "x-api-key": "sk-mine"}
 
-    assert Door(TOKEN, None).check_caller("POST", fields) == ("authorization",)
+    assert Door(TOKEN, None).check_caller("POST", fields).consumed == ("authorization",)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +155,7 @@ def test_whatever_is_wrong_with_a_token_the_refusal_is_the_same(fields):
 def test_without_a_token_keys_of_the_client_pass_but_not_placeholders():
     fields = {"authorization": "Bearer sk-mine", "x-api-key": "llmbridge"}
 
-    assert Door(None, None).check_caller("POST", fields) == ("x-api-key",)
+    assert Door(None, None).check_caller("POST", fields).consumed == ("x-api-key",)
 
 
 @pytest.mark.parametrize("token", ["", " "])
@@ -171,7 +179,7 @@ def test_pages_send_json_or_nothing(kind):
     ],
 )
 def test_others_send_what_they_like(method, fields):
-    assert Door(None, None).check_caller(method, fields) == ()
+    assert Door(None, None).check_caller(method, fields).consumed == ()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "gzip, identity"])
@@ -198,3 +206,39 @@ def test_the_token_is_not_in_a_refusal():
 
     assert TOKEN not in str(refused.value)
     assert "guess" not in str(refused.value)
+
+
+ALICE = Person("alice", "llmb_alices-own-token")
+DOOR = Door(None, None, people=People([ALICE]))
+
+
+def test_the_token_of_a_person_opens_the_door_and_names_them():
+    fields = {"authorization": "Bearer llmb_alices-own-token", "x-api-key": "sk-mine"}
+
+    assert DOOR.check_caller("POST", fields) == Admitted(("authorization",), ALICE)
+
+
+def test_where_people_have_tokens_everybody_else_stays_out_with_the_same_words():
+    told = set()
+    for fields in ({}, {"x-api-key": "llmbridge"}, {"x-api-key": "llmb_alices-own-tokem"}):
+        with pytest.raises(Unauthorized) as caught:
+            DOOR.check_caller("POST", fields)
+        told.add(caught.value.message)
+
+    assert len(told) == 1
+
+
+def test_the_servers_own_token_is_nobodys():
+    door = Door(TOKEN, None, people=People([ALICE]))
+
+    admitted = door.check_caller("POST", {"x-api-key": TOKEN, "api-key": "llmb_alices-own-token"})
+
+    assert admitted == Admitted(("x-api-key", "api-key"), None)
+
+
+def test_where_people_have_tokens_no_other_is_made_up():
+    people = People([ALICE])
+
+    assert token_for("auto", spends_keys=True, people=people) is None
+    assert token_for("auto", spends_keys=True) is not None
+    assert token_for(TOKEN, spends_keys=True, people=people) == TOKEN

@@ -9,6 +9,7 @@ import pytest
 from llmbridge.errors import StreamTruncated
 from llmbridge.exchange.call import Caller, Headers, Reply, once
 from llmbridge.frontends.asgi import ASGIApp, Limits
+from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.relay import QUEUE_BYTES, StreamCut
 from tests.frontends.fakes import (
     EVENTS,
@@ -134,7 +135,44 @@ async def test_the_actor_is_taken_from_the_head_and_goes_no_further(name):
     await Client(fields=fields).ask(app_of(handle))
 
     (request,) = handle.requests
-    assert (request.caller.actor, sorted(request.headers)) == ("alice", ["content-length", "host"])
+    assert (request.caller.actor, request.caller.metadata) == ("alice", {"team": "red"})
+    assert sorted(request.headers) == ["content-length", "host"]
+
+
+@pytest.mark.feature("aibridge", 1)
+async def test_a_persons_token_names_the_actor_whatever_the_head_claims():
+    handle = FakeHandle(b"{}")
+    alice = Person("alice", "llmb_alices-own-token", metadata={"team": "red"})
+    fields = {
+        "x-api-key": "llmb_alices-own-token",
+        "x-llmbridge-actor": "bob",
+        "x-ai-bridge-actor-metadata-team": "blue",
+    }
+
+    await Client(fields=fields).ask(app_of(handle, people=People([alice])))
+
+    (request,) = handle.requests
+    assert (request.caller.actor, request.caller.metadata) == ("alice", {"team": "red"})
+    assert sorted(request.headers) == ["content-length", "host"]
+
+
+async def test_an_unknown_token_is_refused_where_people_have_theirs():
+    client = Client(fields={"x-api-key": "llmb_somebody-elses-token"})
+    alice = Person("alice", "llmb_alices-own-token")
+
+    await client.ask(app_of(people=People([alice])))
+
+    assert client.sent[0]["status"] == 401
+
+
+@pytest.mark.parametrize(("acts", "status"), [(False, 403), (True, 200)])
+async def test_counts_of_everybody_are_for_tokens_that_act_for_others(acts, status):
+    person = Person("alice", "llmb_alices-own-token", acts_for_others=acts)
+    client = Client(method="GET", path="/metrics", fields={"x-api-key": "llmb_alices-own-token"})
+
+    await client.ask(app_of(people=People([person]), metrics=lambda: b"x 1"))
+
+    assert client.sent[0]["status"] == status
 
 
 async def test_the_token_and_what_is_for_this_hop_goes_no_further():
