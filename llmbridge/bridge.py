@@ -4,9 +4,19 @@ Parts that need a heavy package are imported by the method that uses them.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import anyio
 import anyio.to_thread
@@ -50,6 +60,7 @@ if TYPE_CHECKING:
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.server import Server
+    from llmbridge.upstreams.replay import Changes, Replay
 
 
 class Bridge(Clients):
@@ -98,9 +109,8 @@ class Bridge(Clients):
         self._allowed_hosts = tuple(allowed_hosts)
         self._people = People(people)
         redactor = Redactor(secrets_of(environ) | {row.key for row in rows if row.key})
-        equip: Callable[..., None] | None = getattr(self.upstream, "equip", None)
-        if equip is not None:
-            equip(redactor, Live)
+        self._redactor = redactor
+        self._equip(self.upstream)
         recorder = Recorder(self.store, redactor)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
@@ -119,7 +129,8 @@ class Bridge(Clients):
             frame,
             self._faults,
         )
-        handler = chain(interceptors, self.upstream)
+        # Looked up for each call: a cassette may stand in for a while.
+        handler = chain(interceptors, lambda call: self.upstream(call))
         self.handle = Intake(self._router, handler, self.store, redactor)
         self._calliope = calliope
         self._entry: Handle = self.handle
@@ -170,6 +181,32 @@ class Bridge(Clients):
 
         self.store.flush()
         return Frames(self.store)
+
+    # What answers for a while
+
+    @contextmanager
+    def cassette(self, source: Any, **options: Unpack["Changes"]) -> "Generator[Replay]":
+        """Answer from a cassette as long as the `with` block lasts; its options are those of `Replay`.
+
+        `mode` is "once" here: without the file the upstream is asked and recorded, with it nobody is. The file is written
+        when the block ends.
+
+        Raises:
+            ConfigurationError: options that cannot be.
+            CassetteError: the cassette cannot be read, or written.
+        """
+        from llmbridge.upstreams.replay import Replay
+
+        before = self.upstream
+        mode = options.setdefault("mode", "once")
+        replay = Replay(source, upstream=None if mode == "none" else before, **options)
+        self._equip(replay)
+        self.upstream = replay
+        try:
+            yield replay
+        finally:
+            self.upstream = before
+            replay.settle()
 
     # What goes wrong
 
@@ -371,6 +408,12 @@ class Bridge(Clients):
             limits=Limits(in_flight=max_in_flight),
             metrics=getattr(self.store, "render_metrics", None),
         )
+
+    def _equip(self, upstream: Handler) -> None:
+        """Give an upstream what the bridge has, where it wants it."""
+        equip: Callable[..., None] | None = getattr(upstream, "equip", None)
+        if equip is not None:
+            equip(self._redactor, Live)
 
     def _upstream_part(self, name: str) -> None:
         """Call what an upstream that keeps something has under this name."""

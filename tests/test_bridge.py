@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import httpx2
+import openai
 import pytest
 
 from llmbridge import (
@@ -22,7 +23,7 @@ from llmbridge import (
     Text,
     UserMessage,
 )
-from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.errors import BridgeError, CassetteError, ConfigurationError
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 HI: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -249,6 +250,58 @@ def test_a_bridge_records_into_a_cassette_that_replays(tmp_path: Path) -> None:
 
 
 @pytest.mark.feature("aibridge", 7, 9)
+def ask_noon(bridge: Bridge) -> str:
+    with bridge.openai(max_retries=0) as client:
+        return client.responses.create(model="gpt-5-mini", input="What time is it?").output_text
+
+
+def test_a_cassette_stands_in_for_the_upstream_while_a_block_lasts(tmp_path: Path) -> None:
+    path = tmp_path / "noon.yaml"
+    with Bridge(Script("It is noon.", "It is late.")) as bridge:
+        with bridge.cassette(path) as recorded:
+            assert ask_noon(bridge) == "It is noon."
+        assert len(recorded.recorded) == 1
+        assert path.exists()
+        with bridge.cassette(path) as played:
+            assert ask_noon(bridge) == "It is noon."
+        assert (len(played.played), played.recorded) == (1, [])
+        assert ask_noon(bridge) == "It is late."
+        assert [record.replayed for record in bridge.records] == [False, True, False]
+
+
+def test_a_served_bridge_answers_from_a_cassette_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "noon.yaml")
+    with Bridge(Script("It is noon."), store=path) as bridge:
+        ask_noon(bridge)
+    with Bridge(Script("It is late.")) as bridge, bridge.serve() as server:
+        question = {"model": "gpt-5-mini", "input": "What time is it?"}
+        with bridge.cassette(path, mode="none"):
+            reply = httpx.post(f"{server.url}/v1/responses", json=question)
+    assert "It is noon." in reply.text
+
+
+def test_a_cassette_asks_nobody_in_mode_none(tmp_path: Path) -> None:
+    with Bridge(Script("It is noon."), store=str(tmp_path / "noon.yaml")) as bridge:
+        ask_noon(bridge)
+    with Bridge(Script("It is late.")) as bridge:
+        with (
+            bridge.cassette(tmp_path / "noon.yaml", mode="none") as cassette,
+            pytest.raises(openai.BadRequestError, match="What is the date"),
+        ):
+            bridge.openai().responses.create(model="gpt-5-mini", input="What is the date?")
+        assert len(cassette.misses) == 1
+        assert ask_noon(bridge) == "It is late."
+
+
+def test_a_cassette_that_cannot_be_read_leaves_the_upstream_as_it_was(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.yaml"
+    torn.write_text("version: 1\ninteractions: [")
+    with Bridge(Script("It is noon.")) as bridge:
+        with pytest.raises(CassetteError, match=r"torn\.yaml"), bridge.cassette(torn):
+            pass
+        assert ask_noon(bridge) == "It is noon."
+
+
 def test_a_row_of_ones_own_is_a_provider() -> None:
     mine = Provider("mine", "https://llm.example.org/v2", key_env=("MY_KEY",))
     bridge = Bridge(Script("Hello"), providers=[mine], environ={"MY_KEY": "secret"})
