@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -141,6 +141,37 @@ async def test_an_upstream_that_drops_after_three_events_replays_as_it_was(
     assert again == direct == Heard(200, sent, "RemoteProtocolError")
     assert counted(again.body) == 3
     assert live.body.startswith(sent)
+
+
+def resets_after(piece: bytes, heard: asyncio.Event) -> Behaviour:
+    async def behave(peer: Peer) -> None:
+        await peer.send(chunked_head(), chunk(piece))
+        await heard.wait()
+        peer.reset()
+
+    return behave
+
+
+@pytest.mark.feature("replay", 4)
+@both
+@frontends
+async def test_an_upstream_that_resets_the_connection_replays_as_far_as_it_was_heard(
+    wire: Wire, client: Frontend, path: Path
+) -> None:
+    sent, heard = b"".join(events(wire)[:3]), asyncio.Event()
+    async with Provider(resets_after(sent, heard)) as provider:
+        with recording(path, provider) as bridge:
+            async with client(bridge) as asking:
+                with suppress(httpx2.TransportError):
+                    await heard_in_two(asking, wire, heard)
+            assert ends(bridge) == [(200, "truncated")]
+
+    with replaying(path) as bridge:
+        async with client(bridge) as asking:
+            again = await hear(asking, wire)
+        assert ends(bridge) == [(200, "truncated")]
+
+    assert again == Heard(200, sent, "RemoteProtocolError")
 
 
 # Side by side
