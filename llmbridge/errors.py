@@ -68,6 +68,8 @@ class BridgeError(Exception):
         self.message = message
         self.loud: type[BaseException] | None = None
         """What frontends in this process raise instead of answering; `except Exception` must not swallow it."""
+        self.retry_after_s: float | None = None
+        """When to try again, in seconds from now, where that is known."""
 
 
 class ConfigurationError(BridgeError, ValueError):

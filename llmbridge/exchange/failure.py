@@ -1,4 +1,4 @@
-"""A provider's refusal, made by hand: a status with the body and the fields that clients read.
+"""A refusal, made by hand: a status with the body and the fields that clients read.
 
 Source: the "Errors" and "Rate limits" pages of the Anthropic and OpenAI API references.
 """
@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from llmbridge.errors import (
+    BridgeError,
     ConfigurationError,
     Forbidden,
     Kind,
@@ -24,6 +25,7 @@ from llmbridge.errors import (
 )
 from llmbridge.exchange.call import Headers, Reply, once
 from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.error_bodies import error_fields
 
 
 class RateLimited(UpstreamError):
@@ -85,9 +87,7 @@ class Failure:
         """What tells a client to wait, and that its share is used up."""
         fields: list[tuple[str, str]] = []
         if self.retry_after is not None:
-            # Whole seconds are all that HTTP knows; both SDKs read the other field first.
-            fields.append(("retry-after", str(math.ceil(self.retry_after))))
-            fields.append(("retry-after-ms", f"{self.retry_after * 1000:g}"))
+            fields += retry_after_fields(self.retry_after)
         if self.status == 429 and dialect.name.startswith("anthropic."):
             fields.append(("anthropic-ratelimit-requests-limit", "50"))
             fields.append(("anthropic-ratelimit-requests-remaining", "0"))
@@ -96,6 +96,27 @@ class Failure:
             fields.append(("x-ratelimit-remaining-requests", "0"))
             fields.append(("x-ratelimit-reset-requests", f"{self.retry_after or 1:g}s"))
         return fields
+
+
+def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
+    """An error as a whole answer. SDKs are told when to try again, and not to try what cannot succeed."""
+    body = dialect.encode_error(error)
+    fields = error_fields(body)
+    if error.retry_after_s is not None:
+        fields += retry_after_fields(error.retry_after_s)
+    elif error.status < 500 or isinstance(error, RequestError):
+        fields.append(("x-should-retry", "false"))
+    reply = Reply(error.status, Headers(fields), once(body), at_once=True)
+    reply.settled, reply.error = error.end, error
+    return reply
+
+
+def retry_after_fields(seconds: float) -> list[tuple[str, str]]:
+    """Whole seconds are all that HTTP knows; both SDKs read the other field first."""
+    return [
+        ("retry-after", str(math.ceil(seconds))),
+        ("retry-after-ms", f"{seconds * 1000:g}"),
+    ]
 
 
 def error_with(status: int, message: str) -> Told:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import lru_cache
 from uuid import uuid4
 
-from llmbridge.errors import BridgeError, BridgeShutdown, End, RequestError, StoreUnavailable
-from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request, once
+from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
+from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request
+from llmbridge.exchange.failure import error_reply
 from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
@@ -16,7 +17,6 @@ from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Destination, Router
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
-from llmbridge.wire.error_bodies import error_fields
 from llmbridge.wire.google_gemini import GOOGLE_GEMINI
 from llmbridge.wire.opaque import OPAQUE
 
@@ -174,14 +174,3 @@ def passed_on(headers: Headers) -> Headers:
 def _passes_on(name: str) -> bool:
     lower = name.lower()
     return _PASSED_ON.fullmatch(lower) is not None and not _WITHHELD.match(lower)
-
-
-def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
-    """An error as a whole answer. SDKs are told not to try again what cannot succeed."""
-    body = dialect.encode_error(error)
-    fields = error_fields(body)
-    if error.status < 500 or isinstance(error, RequestError):
-        fields.append(("x-should-retry", "false"))
-    reply = Reply(error.status, Headers(fields), once(body), at_once=True)
-    reply.settled, reply.error = error.end, error
-    return reply

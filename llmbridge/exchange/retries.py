@@ -56,7 +56,7 @@ class Retries:
                 if wait_s is None:
                     return reply
                 why = f"status {reply.status}"
-                await _read_out(reply)
+                await read_out(reply)
             _logger.info("%r: %s; asking again in %.2f s", call, why, wait_s)
             await self._sleep(wait_s)
         return await forward(call)
@@ -69,30 +69,31 @@ class Retries:
         passing = reply.status in _PASSING or reply.status >= 500
         if advice == "false" or not (passing or advice == "true"):
             return None
-        wanted_s = self._wanted_s(reply)
+        wanted_s = retry_after_s(reply, self._clock)
         if wanted_s is None:
             return self._backoff_s(tried)
         return wanted_s if wanted_s <= LONGEST_WAIT_S else None
-
-    def _wanted_s(self, reply: Reply) -> float | None:
-        """How long the provider wants to be left alone, if it says so."""
-        wanted_ms = _number(reply.headers.get("retry-after-ms", ""))
-        if wanted_ms is not None:
-            return wanted_ms / 1000
-        said = reply.headers.get("retry-after", "")
-        wanted_s = _number(said)
-        if wanted_s is not None or not said:
-            return wanted_s
-        try:
-            return max(0.0, (parsedate_to_datetime(said) - self._clock()).total_seconds())
-        except (TypeError, ValueError):
-            return None
 
     def _backoff_s(self, tried: int) -> float:
         return min(_FIRST_S * 2.0**tried, _LONGEST_S) * (1 - 0.25 * self._jitter())
 
 
-async def _read_out(reply: Reply) -> None:
+def retry_after_s(reply: Reply, clock: Clock = utc_now) -> float | None:
+    """How long the provider wants to be left alone, if it says so."""
+    wanted_ms = _number(reply.headers.get("retry-after-ms", ""))
+    if wanted_ms is not None:
+        return wanted_ms / 1000
+    said = reply.headers.get("retry-after", "")
+    seconds = _number(said)
+    if seconds is not None or not said:
+        return seconds
+    try:
+        return max(0.0, (parsedate_to_datetime(said) - clock()).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+async def read_out(reply: Reply) -> None:
     """The rest of an answer that nobody will see, for its record."""
     try:
         with anyio.move_on_after(_REST_S):

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from llmbridge.errors import BridgeError, CassetteMiss
 from llmbridge.exchange.call import Handle, Reply, Request
-from llmbridge.exchange.intake import error_reply, shape
+from llmbridge.exchange.failure import error_reply
+from llmbridge.exchange.intake import shape
 from llmbridge.exchange.routing import Router
 from llmbridge.frontends.admission import LOOPBACK_HOSTS
 from llmbridge.frontends.asgi import ASGIApp, Limits, Scope
