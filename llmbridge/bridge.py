@@ -31,6 +31,7 @@ from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.injection import Fault, Faults
 from llmbridge.exchange.intake import Intake, shape
+from llmbridge.exchange.keys import KeyPool
 from llmbridge.exchange.log import LoggedBodies
 from llmbridge.exchange.own_origin import NotItself
 from llmbridge.exchange.record import Interception, Record, Store
@@ -108,7 +109,7 @@ class Bridge(Clients):
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
         self._people = People(people)
-        redactor = Redactor(secrets_of(environ) | {row.key for row in rows if row.key})
+        redactor = Redactor(secrets_of(environ) | {key for row in rows for key in row.keys})
         self._redactor = redactor
         self._equip(self.upstream)
         recorder = Recorder(self.store, redactor)
@@ -116,13 +117,15 @@ class Bridge(Clients):
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
-        self._intercepted = bool(interceptors or boxes or retries)
+        pooled = any(len(row.keys) > 1 for row in rows)
+        self._intercepted = bool(interceptors or boxes or retries or pooled)
         interceptors = (
             translate,
             *interceptors,
             self._rewriter,
             tool_loop(boxes, tool_gate, tool_limits, self._portal),
             Retries(retries),
+            KeyPool(),
             LoggedBodies(redactor),
             recorder,
             NotItself(self._served),

@@ -56,7 +56,7 @@ class Provider:
     """A host that speaks one or more dialects.
 
     `base_url` is what its SDK calls the base URL; operations such as `/chat/completions` are joined to it. `key` is
-    never shown. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
+    never shown; of several `keys` the first one that the provider takes is used. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
     `renames` are names that this host has for keys of a translated request.
     """
 
@@ -72,9 +72,11 @@ class Provider:
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     keyless: bool = False
     renames: Mapping[str, str] = field(default_factory=dict[str, str])
+    keys: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Provider({self.name!r}, {self.base_url!r}, key={'set' if self.key else None})"
+        keys = f"{len(self.keys)} keys" if len(self.keys) > 1 else "key=set"
+        return f"Provider({self.name!r}, {self.base_url!r}, {keys if self.key else 'key=None'})"
 
     @property
     def prefix(self) -> str:
@@ -113,10 +115,15 @@ class Provider:
         return replace(self, base_url=f"{parts.scheme}://{parts.netloc}{path}", hosts=hosts)
 
     def configured(self, environ: Mapping[str, str]) -> "Provider":
-        """The same provider with key and base URL from the environment, where they are set."""
+        """The same provider with base URL and keys from the environment, where they are set.
+
+        A variable may hold several keys, with commas between them.
+        """
         url = next((environ[name] for name in self.url_env if environ.get(name)), None)
-        key = self.key or next((environ[name] for name in self.key_env if environ.get(name)), None)
-        return replace(self.at(url) if url else self, key=key)
+        said = next((environ[name] for name in self.key_env if environ.get(name)), "")
+        own = [key for key in (self.key, *self.keys) if key]
+        keys = tuple(dict.fromkeys(own or filter(None, map(str.strip, said.split(",")))))
+        return replace(self.at(url) if url else self, key=keys[0] if keys else None, keys=keys)
 
 
 def _host_matches(pattern: str, host: str) -> bool:

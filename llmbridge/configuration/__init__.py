@@ -135,6 +135,7 @@ def _row(row: ProviderRow) -> Provider:
         auth=row.auth,
         key=row.key,
         keyless=row.keyless,
+        keys=row.keys,
     )
 
 

@@ -35,6 +35,7 @@ class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_env: tuple[str, ...] = ()
     auth: Auth = "bearer"
     keyless: bool = False
+    keys: tuple[str, ...] = ()
 
 
 class PersonRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

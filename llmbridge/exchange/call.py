@@ -137,7 +137,7 @@ class Reply:
 
     `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be added.
     `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an
-    error, none inside an event. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
+    error, none inside an event. `key_hint` tells, masked, which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
     leaves after the last event has missed nothing.
     """
 
@@ -152,6 +152,7 @@ class Reply:
         "error",
         "farewell",
         "headers",
+        "key_hint",
         "ping",
         "replayed",
         "settled",
@@ -179,6 +180,7 @@ class Reply:
         self.farewell: Callable[[BridgeError], bytes] = (
             source.farewell if source is not None else no_farewell
         )
+        self.key_hint: str | None = source.key_hint if source is not None else None
         self.ping: Callable[[], bytes] = source.ping if source is not None else no_ping
         self._chunks = chunks
         self._source = source

@@ -77,7 +77,8 @@ class Record:
     """One exchange with an upstream: the request as sent, the answer as it came, secrets already out.
 
     `request` is None where a file kept the answer alone; `started_at` (UTC) is None where it does not say. `timed` is
-    False where the chunk borders and times were not recorded.
+    False where the chunk borders and times were not recorded. `key_hint` masks the key that was used; a cassette, made to be
+    shared, does not hold it.
     """
 
     # No slots: `message` is decoded once and kept.
@@ -98,6 +99,7 @@ class Record:
     redacted: tuple[str, ...] = ()
     replayed: bool = False
     timed: bool = True
+    key_hint: str | None = None
 
     def __repr__(self) -> str:
         size = sum(len(chunk) for _, chunk in self.chunks)
@@ -116,6 +118,7 @@ class Record:
                 status=self.status,
                 end=self.end,
                 error=self.error,
+                key=self.key_hint,
                 seconds=None if self.duration_s is None else f"{self.duration_s:.2f}",
                 chunks=f"{len(self.chunks):,}",
                 redacted=", ".join(self.redacted) or None,

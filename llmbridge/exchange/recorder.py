@@ -72,6 +72,7 @@ class Recorder:
                 error=error,
                 redacted=tuple(sorted({*asked, *told})),
                 replayed=ended.replayed,
+                key_hint=ended.key_hint,
             )
             self._store.add(record)
 

@@ -21,6 +21,14 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
     return {value for name, value in environ.items() if _VARIABLE.search(name)}
 
 
+def masked(secret: str) -> str:
+    """Enough of a key to tell it from others: `sk-p...4xyz`. Source: aibridge, which masks by these lengths."""
+    shown = next((n for n, least in ((4, 20), (2, 10), (1, 5)) if len(secret) >= least), 0)
+    if not secret or not shown:
+        return "..." if secret else ""
+    return f"{secret[:shown]}...{secret[-shown:]}"
+
+
 def sounds_secret(header: str) -> bool:
     """True for the name of a header that carries a credential."""
     return _HEADER.fullmatch(header.lower()) is not None

@@ -19,6 +19,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE records ADD COLUMN number BIGINT",
         "CREATE UNIQUE INDEX records_once ON records (bridge, number)",
     ),
+    # To 3: which key was used.
+    ("ALTER TABLE records ADD COLUMN key_hint TEXT",),
 )
 """From version 1 upwards; a step that was released never changes."""
 

@@ -129,6 +129,7 @@ RECORDS = Table(
     Column("request_body", LargeBinary),
     Column("bridge", BigInteger),
     Column("number", BigInteger),
+    Column("key_hint", AnyText),
     Index("records_of", "interception_id", "round"),
     Index("records_once", "bridge", "number", unique=True),
 )

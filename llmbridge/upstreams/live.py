@@ -11,10 +11,10 @@ from typing import Any
 from llmbridge.errors import NotFound
 from llmbridge.exchange.call import Call, Reply
 from llmbridge.exchange.pings import ping
-from llmbridge.upstreams.answer import Answer, Sender, Times, Unanswered
+from llmbridge.upstreams.answer import Answer, Fields, Sender, Times, Unanswered
 from llmbridge.upstreams.client import Borrowed
 from llmbridge.upstreams.incoming import Incoming
-from llmbridge.upstreams.outgoing import outgoing_fields, outgoing_url
+from llmbridge.upstreams.outgoing import key_hint, outgoing_fields, outgoing_url
 
 
 class Live:
@@ -67,13 +67,14 @@ class Live:
                 f"no base URL for {provider.name!r}: give one with base_urls={{{provider.name!r}: ...}},"
                 " or add a row with providers=[...]"
             )
-        answer = await self._send(call)
+        fields = outgoing_fields(call, self._client_keys)
+        answer = await self._send(call, fields)
         try:
             reply = await Incoming(call, answer, self._limit_bytes).reply(self._first_event_s)
         except BaseException:
             await answer.aclose()
             raise
-        reply.ping = partial(ping, call)
+        reply.ping, reply.key_hint = partial(ping, call), key_hint(fields)
         return reply
 
     def prepare(self) -> None:
@@ -86,9 +87,8 @@ class Live:
         if self._sender is not None:
             await self._sender.aclose()
 
-    async def _send(self, call: Call) -> Answer:
-        method, body = call.request.method, call.request.body
-        url, fields = outgoing_url(call), outgoing_fields(call, self._client_keys)
+    async def _send(self, call: Call, fields: Fields) -> Answer:
+        method, url, body = call.request.method, outgoing_url(call), call.request.body
         sender = self._sender or self._pools()
         try:
             return await sender.send(method, url, fields, body)

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 
 from llmbridge.errors import MissingKey, RequestError
 from llmbridge.exchange.call import Call
+from llmbridge.exchange.secret_names import masked
 from llmbridge.providers import Provider
 from llmbridge.upstreams.answer import Fields
 from llmbridge.wire.google_gemini import GOOGLE_GEMINI
@@ -84,6 +85,12 @@ def outgoing_fields(call: Call, client_keys: bool) -> Fields:
     if call.provider.auth == "x-api-key" and not has_version:
         fields.append(("anthropic-version", "2023-06-01"))
     return fields
+
+
+def key_hint(fields: Fields) -> str | None:
+    """Which key is among the fields, masked; None where none is."""
+    sent = next((value for name, value in reversed(fields) if name in _CREDENTIALS), None)
+    return None if sent is None else masked(sent.rpartition(" ")[2])
 
 
 @lru_cache(maxsize=512)

@@ -1,6 +1,6 @@
 import pytest
 
-from llmbridge.exchange.secret_names import secrets_of, sounds_secret, stands_in
+from llmbridge.exchange.secret_names import masked, secrets_of, sounds_secret, stands_in
 
 
 def test_variables_are_secret_by_the_end_of_their_names():
@@ -58,3 +58,18 @@ def test_this_stands_in_for_a_secret(text):
 )
 def test_this_does_not(text):
     assert not stands_in(text)
+
+
+@pytest.mark.parametrize(
+    ("secret", "hint"),
+    [
+        ("", ""),
+        ("abcd", "..."),
+        ("abcde", "a...e"),
+        ("abcdefghij", "ab...ij"),
+        ("abcdefghijklmnopqrst", "abcd...qrst"),
+        ("é" * 20, "éééé...éééé"),
+    ],
+)
+def test_a_mask_tells_keys_apart_and_gives_little_away(secret, hint):
+    assert masked(secret) == hint

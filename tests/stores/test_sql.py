@@ -107,7 +107,15 @@ async def test_an_end_replaces_the_start(store):
 
 async def test_records_come_back_whole_in_the_order_they_were_made(store):
     made = [
-        answered("b", b"x" * 100_000, started_at=NOON, head_s=0.1, duration_s=1.5, model="m"),
+        answered(
+            "b",
+            b"x" * 100_000,
+            started_at=NOON,
+            head_s=0.1,
+            duration_s=1.5,
+            model="m",
+            key_hint="sk-a...0001",
+        ),
         replace(answered("a", round=1, error="e", redacted=("r",), timed=False), request=None),
         *(answered(str(number)) for number in range(250)),
     ]

@@ -262,6 +262,36 @@ async def test_the_provider_gets_the_body_as_it_was_and_the_fields_but_for_the_h
     }
 
 
+async def test_a_key_that_is_refused_gives_way_to_the_next_and_the_record_tells_which_was_used() -> (
+    None
+):
+    keys = "sk-first-key-AAAAAAAA0001", "sk-other-key-BBBBBBBB0002"
+    environ = {"OPENAI_API_KEY": ", ".join(keys)}
+    refused = whole(b'{"error":{"message":"Incorrect API key provided"}}', status=401)
+    async with (
+        Provider(says(refused), says(whole(b"{}"))) as provider,
+        bridge_to(provider.url, environ=environ) as bridge,
+    ):
+        heard = await ask(bridge, OPENAI, streaming=False)
+        hints = [(record.status, record.key_hint) for record in bridge.records]
+        kept = repr((bridge.records, bridge.interceptions, bridge.providers))
+
+    assert (heard.status, hints) == (200, [(401, "sk-f...0001"), (200, "sk-o...0002")])
+    assert [asked["authorization"] for asked in provider.asked] == [f"Bearer {key}" for key in keys]
+    assert not any(key in kept for key in keys)
+
+
+async def test_the_record_tells_which_key_a_client_brought() -> None:
+    async with (
+        Provider(says(whole(b"{}"))) as provider,
+        bridge_to(provider.url, Live(client_keys=True), environ={}) as bridge,
+    ):
+        await ask(bridge, ANTHROPIC, streaming=False, x_api_key="sk-ant-of-the-client-0003")
+        hints = [record.key_hint for record in bridge.records]
+
+    assert hints == ["sk-a...0003"]
+
+
 async def test_the_clients_own_version_of_the_api_stays() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         await ask(
