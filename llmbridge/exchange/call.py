@@ -304,12 +304,12 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
 
 
 def chain(interceptors: Sequence[Interceptor], upstream: Handler) -> Handler:
-    """One handler: the first interceptor outermost, the upstream innermost."""
+    """One handler: the first interceptor outermost, the upstream innermost.
+
+    An interceptor that has nothing to do may hand back what `forward` gives, not awaited: then it costs next to nothing.
+    """
 
     def wrap(forward: Handler, interceptor: Interceptor) -> Handler:
-        async def handle(call: Call) -> Reply:
-            return await interceptor(call, forward)
-
-        return handle
+        return lambda call: interceptor(call, forward)
 
     return reduce(wrap, reversed(interceptors), upstream)

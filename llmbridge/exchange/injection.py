@@ -138,10 +138,10 @@ class Faults:
         self._armed = _arm(faults)
         self._lock = Lock()
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call, or not."""
         armed = self._armed
-        return await (chain(armed, forward)(call) if armed else forward(call))
+        return chain(armed, forward)(call) if armed else forward(call)
 
     @property
     def at_once(self) -> bool:

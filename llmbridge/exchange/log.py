@@ -5,6 +5,7 @@ as it leaves, and status and headers of the answer.
 """
 
 import logging
+from collections.abc import Awaitable
 
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, Request
 from llmbridge.exchange.printable import one_line
@@ -51,10 +52,11 @@ class LoggedBodies:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call."""
-        if not _bodies.isEnabledFor(logging.DEBUG):
-            return await forward(call)
+        return self._shown(call, forward) if _bodies.isEnabledFor(logging.DEBUG) else forward(call)
+
+    async def _shown(self, call: Call, forward: Handler) -> Reply:
         received = call.received
         if received is not None and received.request is call.request:
             _bodies.debug("%s sends it as received to %s", call.id, one_line(call.provider.name))

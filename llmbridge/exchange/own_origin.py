@@ -1,6 +1,6 @@
 """An interceptor that keeps a process that exported `server.env()` from calling itself without end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ class NotItself:
     def __init__(self, urls: Callable[[], Iterable[str]]) -> None:
         self._urls = urls
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call.
 
         Raises:
@@ -26,7 +26,7 @@ class NotItself:
                 f"{call.provider.name!r} leads back to this bridge at {call.provider.base_url}:"
                 " unset its base URL variable, or give base_urls={...}"
             )
-        return await forward(call)
+        return forward(call)
 
 
 @lru_cache(64)

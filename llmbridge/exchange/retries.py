@@ -43,8 +43,11 @@ class Retries:
         self._clock = clock
         self._jitter = jitter
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call until it is answered well, or there is no sense or no try left."""
+        return self._again(call, forward) if self._times else forward(call)
+
+    async def _again(self, call: Call, forward: Handler) -> Reply:
         wait_s: float | None
         for tried in range(self._times):
             try:

@@ -5,7 +5,7 @@ that is not a JSON object, leaves as it came, byte for byte.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import Any
@@ -49,13 +49,13 @@ class Rewriter:
             )
         self.changes += (change,)
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call as the changes leave it.
 
         Raises:
             BridgeError: a change failed.
         """
-        return await forward(_rewritten(call, self.changes) if self.changes else call)
+        return forward(_rewritten(call, self.changes) if self.changes else call)
 
 
 def append_text(text: str) -> Change:

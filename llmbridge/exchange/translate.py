@@ -5,7 +5,7 @@ errors with their status. A request with anything else is refused, by name. Left
 and `strict` of a message or tool, `detail` of an image) and the thinking of earlier turns, signed for whoever thought it.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -52,14 +52,17 @@ _OF_THE_BODY = ("content-type", "content-length", "content-encoding", "transfer-
 _OF_A_PROVIDER = ("anthropic-", "openai-", "x-stainless-")
 
 
-async def translate(call: Call, forward: Handler) -> Reply:
+def translate(call: Call, forward: Handler) -> Awaitable[Reply]:
     """Forward the call in its provider's dialect, answer in the client's."""
-    if call.client_dialect is None:
-        return await forward(call)
-    ask, body = _question(call, call.client_dialect)
+    client = call.client_dialect
+    return forward(call) if client is None else _translated(call, client, forward)
+
+
+async def _translated(call: Call, client: Dialect, forward: Handler) -> Reply:
+    ask, body = _question(call, client)
     fields = (pair for pair in call.request.headers.pairs if _passes(pair[0]))
     request = replace(call.request, headers=Headers(fields), body=body)
-    told_in_stream = call.client_dialect.name == PROXY_STREAM.name
+    told_in_stream = client.name == PROXY_STREAM.name
     try:
         reply = await forward(replace(call, request=request))
     except UpstreamError as error:
@@ -67,12 +70,12 @@ async def translate(call: Call, forward: Handler) -> Reply:
             raise
         return _failed(call, ask, error, None)
     if call.streaming and 200 <= reply.status < 300 and reply.status not in _EMPTY:
-        return _streamed(call, call.client_dialect, ask, reply)
+        return _streamed(call, client, ask, reply)
     if told_in_stream:
         message = fold([delta async for delta in read_deltas(call.dialect, reply)])
         said = f"{call.provider.name}: HTTP {reply.status}: {message.error}"
         return _failed(call, ask, reply.error or error_with(reply.status, said), reply, said)
-    return await _whole(call.dialect, call.client_dialect, reply)
+    return await _whole(call.dialect, client, reply)
 
 
 def _failed(
