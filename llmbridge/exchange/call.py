@@ -98,9 +98,12 @@ class Request:
         return authority.partition("?")[0].rpartition("@")[2].lower()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """A request as it came, the same without secrets, and the rules that took them out."""
+    """A request as it came, the same without secrets, and the rules that took them out.
+
+    Requests that are equal share one, so that what follows from it has to be found once.
+    """
 
     request: Request
     kept: Request
@@ -112,7 +115,8 @@ class Call:
     """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes.
 
     `dialect` is the provider's; `client_dialect` is the client's where it is another one, and the answer must be
-    translated. `round` counts the times an upstream is asked. `faults` collects what is injected on the way; `replace` hands on the same list.
+    translated. `round` counts the times an upstream is asked. `arrived_s` is the request's own. `faults` collects what is
+    injected on the way; `replace` hands on the same list.
     """
 
     id: str
@@ -125,7 +129,24 @@ class Call:
     received: Received | None = None
     client_dialect: Dialect | None = None
     round: int = 0
+    arrived_s: float | None = field(default=None, compare=False)
     faults: list[str] = field(default_factory=list[str], compare=False)
+
+    def anew(self, id: str, arrived_s: float | None) -> "Call":
+        """The same call for one more client; nothing has happened to it yet."""
+        return Call(
+            id,
+            self.request,
+            self.provider,
+            self.dialect,
+            self.target,
+            self.model,
+            self.streaming,
+            self.received,
+            self.client_dialect,
+            self.round,
+            arrived_s,
+        )
 
     def __repr__(self) -> str:
         what = f"{self.provider.name} {self.dialect.name} {self.model!r}"

@@ -3,9 +3,9 @@
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from uuid import uuid4
+from secrets import token_hex
 
 from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
 from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request
@@ -14,6 +14,7 @@ from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.remembered import LARGEST_BYTES, Remembered
 from llmbridge.exchange.routing import Destination, Router
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
@@ -31,9 +32,22 @@ _PASSED_ON = re.compile(
 _WITHHELD = re.compile(r".*(organi[sz]ation|project|account)")
 
 
+OVERHEAD_BYTES = 2048
+"""About what is remembered of a request beside its body."""
+
+
 def new_id() -> str:
     """A random id."""
-    return uuid4().hex
+    return token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a request means: where it goes, what is kept of it, the call to make or why there is none."""
+
+    where: Destination
+    received: Received
+    routed: Call | BridgeError
 
 
 class Intake:
@@ -59,24 +73,27 @@ class Intake:
         self._redactor = redactor
         self._clock = clock
         self._ids = ids
+        self._known = Remembered[_Known]()
 
     async def __call__(self, request: Request) -> Reply:
         """The reply; what goes wrong on the way is a reply too, in the client's dialect."""
-        where = self._router.destination(request)
+        known = self._know(request)
         if self.closed:
             return error_reply(
-                shape(request, where), BridgeShutdown("the bridge is closed: make a new one")
+                shape(request, known.where),
+                BridgeShutdown("the bridge is closed: make a new one"),
             )
-        received = Received(request, *self._redactor.request(request))
-        call = self._route(received, where)
-        opened = self._open(received.kept, where, call)
-        log_received(opened.id, received.kept)
+        id, call = self._ids(), known.routed
+        if isinstance(call, Call):
+            call = call.anew(id, request.arrived_s)
+        opened = self._open(id, known)
+        log_received(id, opened.request)
         try:
             await self._begin(opened)
-            self.inflight[opened.id] = opened
-            reply = await self._answer(call, where, received)
+            self.inflight[id] = opened
+            reply = await self._answer(call, known)
         except StoreUnavailable as error:
-            return error_reply(shape(request, where), error)
+            return error_reply(shape(request, known.where), error)
         except BaseException as reason:
             # Frontends cancel with the end that it is.
             shutdown = "bridge_shutdown" in reason.args
@@ -85,16 +102,40 @@ class Intake:
         reply.headers = passed_on(reply.headers)
         return reply.watch(lambda ended: self._end(opened, call, ended), farewell=True)
 
-    def _route(self, received: Received, where: Destination) -> Call | BridgeError:
-        """The call to make, or why there is none."""
-        try:
-            return self._router.call(received.request, where, self._ids(), received)
-        except BridgeError as error:
-            return error
+    def _know(self, request: Request) -> _Known:
+        """What the request means, found anew only where no equal one came before."""
+        if len(request.body) > LARGEST_BYTES:
+            return self._learn(request)
+        who = request.caller
+        key = (
+            request.body,
+            request.url,
+            request.method,
+            request.headers.pairs,
+            who.frontend,
+            who.actor,
+            who.client,
+            who.session_id,
+            who.keyed,
+        )
+        known = self._known.get(key)
+        if known is None:
+            known = self._learn(request)
+            if isinstance(known.routed, Call):
+                self._known.put(key, known, OVERHEAD_BYTES + len(request.body))
+        return known
 
-    async def _answer(
-        self, call: Call | BridgeError, where: Destination, received: Received
-    ) -> Reply:
+    def _learn(self, request: Request) -> _Known:
+        if request.arrived_s is not None:
+            request = replace(request, arrived_s=None)
+        where = self._router.destination(request)
+        received = Received(request, *self._redactor.request(request))
+        try:
+            return _Known(where, received, self._router.call(request, where, "", received))
+        except BridgeError as error:
+            return _Known(where, received, error)
+
+    async def _answer(self, call: Call | BridgeError, known: _Known) -> Reply:
         failure: BridgeError
         try:
             if isinstance(call, Call):
@@ -106,22 +147,23 @@ class Intake:
             # The border: whatever an interceptor raises, the client gets an answer.
             _logger.exception("%r failed", call)
             failure = BridgeError("the bridge failed; its log says why")
-        return error_reply(shape(received.request, where), failure)
+        return error_reply(shape(known.received.request, known.where), failure)
 
-    def _open(self, request: Request, where: Destination, call: Call | BridgeError) -> Interception:
-        caller, routed = request.caller, call if isinstance(call, Call) else None
+    def _open(self, id: str, known: _Known) -> Interception:
+        request, where, routed = known.received.kept, known.where, known.routed
+        caller, call = request.caller, routed if isinstance(routed, Call) else None
         return Interception(
-            id=routed.id if routed else self._ids(),
-            started_at=self._clock(),
-            request=request,
-            frontend=caller.frontend,
-            actor=caller.actor,
-            client=caller.client,
-            session_id=caller.session_id,
-            provider=routed.provider.name if routed else where.provider.name,
-            dialect=where.asked.name,
-            model=(routed.model or None) if routed else None,
-            streaming=routed.streaming if routed else False,
+            id,
+            self._clock(),
+            request,
+            caller.frontend,
+            caller.actor,
+            caller.client,
+            caller.session_id,
+            call.provider.name if call else where.provider.name,
+            where.asked.name,
+            (call.model or None) if call else None,
+            call.streaming if call else False,
         )
 
     async def _begin(self, opened: Interception) -> None:
@@ -140,15 +182,14 @@ class Intake:
         known = self.inflight.pop(opened.id, opened)
         error = reply.error if reply else None
         faults = call.faults if isinstance(call, Call) else ()
-        ended = replace(
-            known,
-            ended_at=self._clock(),
-            status=reply.status if reply else None,
-            end=end,
-            error_type=error.kind if error else None,
-            error=self._redactor.text(error.message) if error else None,
-            replayed=reply.replayed if reply else False,
-            fault="; ".join(faults) or None,
+        ended = known.ended(
+            self._clock(),
+            end,
+            reply.status if reply else None,
+            error.kind if error else None,
+            self._redactor.text(error.message) if error else None,
+            reply.replayed if reply else False,
+            "; ".join(faults) or None,
         )
         self._store.end(ended)
         log_ended(ended)
@@ -167,7 +208,12 @@ def shape(request: Request, where: Destination) -> Dialect:
 
 def passed_on(headers: Headers) -> Headers:
     """The fields of an answer that reach the client; records keep them all."""
-    return Headers(pair for pair in headers.pairs if _passes_on(pair[0]))
+    return _passed_on(headers.pairs)
+
+
+@lru_cache(maxsize=256)
+def _passed_on(pairs: tuple[tuple[str, str], ...]) -> Headers:
+    return Headers(pair for pair in pairs if _passes_on(pair[0]))
 
 
 @lru_cache(maxsize=512)

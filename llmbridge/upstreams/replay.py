@@ -297,7 +297,7 @@ class Replay:
         Raises:
             CassetteMiss: no recording answers, or none is left.
         """
-        arrived = call.request.arrived_s or self._monotonic()
+        arrived = call.arrived_s or self._monotonic()
         loaded = self._loaded
         session = _session.get() or call.request.caller.session_id
         asked, keys = loaded.question(call)

@@ -11,6 +11,7 @@ import pytest
 from llmbridge.bridge import Bridge
 from llmbridge.errors import Overloaded, StreamTruncated
 from llmbridge.exchange.call import Call, Caller, Handler, Headers, Reply, Request, once
+from llmbridge.exchange.faults import status
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.upstreams.script import Script
@@ -35,6 +36,30 @@ def bridge(upstream: Any = None, **options: Any) -> Bridge:
 class Full(MemoryStore):
     async def begin(self, interception: Interception) -> None:
         raise OSError("disk full")
+
+
+async def test_equal_requests_are_calls_of_their_own() -> None:
+    subject = bridge(faults=[status(429, times=1)])
+
+    for _ in range(3):
+        await taken(await subject.handle(post()))
+
+    kept = subject.interceptions
+    assert len({each.id for each in kept}) == 3
+    assert [(each.status, each.fault) for each in kept] == [
+        (429, "status(429)"),
+        (200, None),
+        (200, None),
+    ]
+
+
+async def test_who_asks_what_somebody_else_asked_is_told_apart() -> None:
+    subject = bridge()
+
+    for name in ("alice", "bob", "alice"):
+        await taken(await subject.handle(replace(post(), caller=Caller("transport", name))))
+
+    assert [each.actor for each in subject.interceptions] == ["alice", "bob", "alice"]
 
 
 @pytest.mark.feature("aibridge", 11)

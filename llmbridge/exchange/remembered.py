@@ -1,0 +1,44 @@
+"""What was worked out before, kept for the next time that the same is asked. Bounded."""
+
+from collections.abc import Hashable
+from threading import Lock
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+LIMIT_BYTES = 16 * 1024 * 1024
+"""Of all that is remembered together."""
+
+LARGEST_BYTES = 64 * 1024
+"""What is larger is not looked up: to hash it costs about as much as it spares."""
+
+
+class Remembered(Generic[V]):
+    """Values by key, each with the size of what it keeps alive; the oldest go when all are too large."""
+
+    __slots__ = ("_bytes", "_found", "_limit_bytes", "_lock")
+
+    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._found: dict[Hashable, tuple[V, int]] = {}
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(self, key: Hashable) -> V | None:
+        """What was remembered; None where nothing was."""
+        found = self._found.get(key)
+        return found[0] if found is not None else None
+
+    def put(self, key: Hashable, value: V, size_bytes: int) -> V:
+        """Remember it; gives it back."""
+        with self._lock:
+            before = self._found.pop(key, None)
+            self._found[key] = (value, size_bytes)
+            self._bytes += size_bytes - (before[1] if before else 0)
+            while self._bytes > self._limit_bytes:
+                oldest = next(iter(self._found))
+                self._bytes -= self._found.pop(oldest)[1]
+        return value
