@@ -316,17 +316,10 @@ class Bridge(Clients):
         self, model: Model, context: Context, options: JsonObject | None = None
     ) -> Iterator[Event]:
         """The same for code without an event loop."""
+        from llmbridge.frontends.pieces import PiecesThere, events
+
         dialect, request = question(self._router.providers, model, context, options)
-        portal = self._portal.open()
-        reply = portal.call(self.handle, request)
-        # Here, not on the portal's loop, which it would end.
-        reply.raise_loud()
-        events = EventStream(dialect, reply)
-        try:
-            while (event := portal.call(anext, events, None)) is not None:
-                yield event
-        finally:
-            portal.call(events.aclose)
+        yield from events(PiecesThere(self._portal.open(), None), dialect, self.handle, request)
 
     # The end
 

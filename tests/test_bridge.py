@@ -1,10 +1,14 @@
 import asyncio
 import gc
+import signal
 import socket
 import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import httpx2
 import openai
@@ -13,12 +17,14 @@ import pytest
 from llmbridge import (
     AssistantMessage,
     Bridge,
+    Call,
     Cassette,
     Context,
     Live,
     Model,
     Provider,
     Replay,
+    Reply,
     Script,
     Text,
     UserMessage,
@@ -381,3 +387,36 @@ async def test_calls_within_a_block_are_made_for_its_actor() -> None:
 def test_an_actor_needs_a_name() -> None:
     with pytest.raises(ConfigurationError, match="'' is no name"), script().actor(""):
         pass
+
+
+@pytest.mark.parametrize("before", ["the head", "a piece"])
+def test_an_interrupt_of_a_stream_lets_go_of_the_upstream(before: str) -> None:
+    let_go: list[bool] = []
+    person = threading.main_thread().ident
+    assert person is not None
+
+    async def wait_for_the_person() -> None:
+        signal.pthread_kill(person, signal.SIGINT)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            let_go.append(True)
+
+    async def silent(call: Call) -> Reply:
+        whole = await Script("one two three")(call)
+        if before == "the head":
+            await wait_for_the_person()
+
+        async def begun(reply: Reply) -> AsyncIterator[bytes]:
+            async with aclosing(reply):
+                yield await anext(reply)
+                await wait_for_the_person()
+
+        return whole.through(begun)
+
+    with Bridge(silent, environ={}) as bridge:
+        with pytest.raises(KeyboardInterrupt):
+            list(bridge.stream_sync(Model("openai", "m"), CONTEXT))
+
+        assert (let_go, bridge.inflight) == ([True], ())
+        assert [each.end for each in bridge.interceptions] == ["client_gone"]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -10,9 +10,12 @@ from typing import Any, Protocol, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from llmbridge.canon.events import Event
 from llmbridge.errors import BridgeError, BridgeShutdown
 from llmbridge.exchange.call import Handle, Reply, Request
+from llmbridge.exchange.codec import EventStream
 from llmbridge.frontends.passing import CLOSE_LIMIT_S
+from llmbridge.wire.dialect import Dialect
 
 T = TypeVar("T")
 
@@ -191,3 +194,24 @@ class PiecesThere:
 def pieces(portal: BlockingPortal | None, read_timeout_s: float | None) -> Pieces:
     """An exchange on the portal's loop, or in the thread of the caller where there is no portal."""
     return PiecesHere() if portal is None else PiecesThere(portal, read_timeout_s)
+
+
+def events(exchange: Pieces, dialect: Dialect, handle: Handle, request: Request) -> Iterator[Event]:
+    """What is answered, as canon's events; leaving early, also by an interrupt, lets go of the reply."""
+
+    async def read() -> AsyncIterator[bytes]:
+        # It waits in this thread, not for a loop.
+        while (piece := exchange.read()) is not None:
+            yield piece
+
+    try:
+        reply = exchange.open(handle, request)
+        stream = EventStream(dialect, Reply(reply.status, reply.headers, read()))
+        while (event := _at_once(_event(stream))) is not None:
+            yield event
+    finally:
+        exchange.close()
+
+
+async def _event(stream: EventStream) -> Event | None:
+    return await anext(stream, None)
