@@ -114,5 +114,11 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext llmbridge` calls: from now on `shell` knows the magic `%%llm`."""
+    magic = import_module("llmbridge.magic").Magic(shell)
+    shell.register_magic_function(magic, "line_cell", "llm")
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """The README and the pages in `docs/` hold: code runs and prints what stands below it, commands exist, tables are current."""
 
+import atexit
 import gc
 import io
 import re
@@ -57,7 +58,7 @@ def blocks(page: Path) -> list[Block]:
 def examples(page: Path) -> Iterator[Example]:
     text, found = page.read_text("utf-8"), blocks(page)
     for block, after in zip(found, [*found[1:], None], strict=True):
-        if block.language == "python":
+        if block.language in ("python", "ipython"):
             shown = (
                 after is not None
                 and after.language == "text"
@@ -98,10 +99,11 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     names: dict[str, Any] = {"__name__": "__main__"}
 
     printed = [(example, _run(example.code, page, names)) for example in examples(page)]
-    names.clear()
+    _close(names)
     gc.collect()
 
     assert [
@@ -118,8 +120,33 @@ def _run(code: Block, page: Path, names: dict[str, Any]) -> str:
     if "def test_" in code.text:
         return _tested(f"test_line_{code.line}.py", lines)
     with redirect_stdout(io.StringIO()) as output:
+        if code.language == "ipython":
+            _shell(names).run_cell(code.text).raise_error()
+            return output.getvalue()
         exec(compile(lines, page, "exec", dont_inherit=True), names)
     return output.getvalue()
+
+
+def _shell(names: dict[str, Any]) -> Any:
+    """An IPython shell of the page, which has its variables."""
+    if "get_ipython" not in names:
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        quiet = Config({"HistoryManager": {"enabled": False}})
+        names["get_ipython"] = InteractiveShell(config=quiet, user_ns=names).get_ipython
+    return names["get_ipython"]()
+
+
+def _close(names: dict[str, Any]) -> None:
+    """Let go of what the page made."""
+    if "get_ipython" in names:
+        atexit.unregister(names["get_ipython"]().atexit_operations)
+        names["get_ipython"]().atexit_operations()
+    for value in names.values():
+        if isinstance(value, Bridge):
+            value.close()
+    names.clear()
 
 
 def _tested(name: str, lines: str) -> str:
@@ -158,7 +185,9 @@ def test_every_fence_is_one_that_is_checked(page: Path) -> None:
     ]
 
     assert len(fences) == 2 * len(blocks(page))
-    assert {block.language for block in blocks(page)} <= {"python", "text", "console", "yaml"}
+    assert {block.language for block in blocks(page)} <= {
+        *("python", "ipython", "text", "console", "yaml")
+    }
 
 
 @pytest.mark.parametrize(
