@@ -402,7 +402,7 @@ class Bridge(Clients):
             allowed_origins=origins,
             people=self._people,
             limits=Limits(in_flight=max_in_flight),
-            metrics=getattr(self.store, "render_metrics", None),
+            metrics=getattr(self.store, "metrics", None),
         )
 
     def _equip(self, upstream: Handler) -> None:

@@ -1,9 +1,9 @@
 """The columns of every frame: name, dtype, what it means. The order is fixed; further columns come at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 Dtype = Literal["str", "Int64", "float64", "Float64", "boolean", "datetime64[us, UTC]"]
 """Text is Arrow-backed. Counts, money and facts can be missing; a duration that is not known is NaN."""
@@ -141,3 +141,9 @@ FRAMES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
     }
 )
 """The columns of every frame by its name."""
+
+
+def named(frame: str, rows: Iterable[Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
+    """Rows of a frame with the names of their cells."""
+    names = [column.name for column in FRAMES[frame]]
+    return (dict(zip(names, row, strict=True)) for row in rows)

@@ -33,6 +33,7 @@ _KEPT = frozenset(
         "content-type",
         "host",
         "openai-beta",
+        "traceparent",
         "transfer-encoding",
         "x-title",
     )

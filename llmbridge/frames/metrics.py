@@ -4,13 +4,13 @@ Source: aibridge's metrics, names and labels. Needs the extra `otel`.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from llmbridge.errors import ConfigurationError
-from llmbridge.exchange.columns import FRAMES
+from llmbridge.exchange.columns import named
 from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.rows import interception_rows, prompt_rows, token_usage_rows, tool_call_rows
@@ -50,6 +50,7 @@ class MeteredStore(FollowedStore):
         self._counts = _Counts(prometheus)
         self._under_way: dict[str, Interception] = {}
         super().__init__(open_store(store), self._counts.take)
+        self.metrics = self.render_metrics
 
     async def begin(self, interception: Interception) -> None:
         """Pass it on; it is in flight from here."""
@@ -114,7 +115,7 @@ class _Counts:
         if interception.dialect in _UNREAD:
             self._passed.labels(provider, self._known("route", route), method).inc()
             return
-        row = next(_named("interceptions", interception_rows([entry])))
+        row = next(named("interceptions", interception_rows([entry])))
         model = self._known("model", row["model"])
         who = (self._known("actor", interception.actor), self._known("client", interception.client))
         status = "completed" if interception.end == "completed" else "failed"
@@ -123,11 +124,11 @@ class _Counts:
             self._durations.labels(provider, model).observe(row["duration_s"])
         for _ in prompt_rows([entry]):
             self._prompts.labels(provider, model, *who).inc()
-        for used in _named("token_usage", token_usage_rows([entry])):
+        for used in named("token_usage", token_usage_rows([entry])):
             for column, kind in _TYPES.items():
                 if used[column]:
                     self._tokens.labels(provider, model, kind, *who).inc(used[column])
-        for call in _named("tool_calls", tool_call_rows([entry])):
+        for call in named("tool_calls", tool_call_rows([entry])):
             name = self._known("tool", call["name"])
             if call["injected"]:
                 server = self._known("server", call["server"])
@@ -153,11 +154,6 @@ class _Counts:
             return "other"
         seen.add(word)
         return word
-
-
-def _named(frame: str, rows: Iterable[Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
-    names = [column.name for column in FRAMES[frame]]
-    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def _route(interception: Interception) -> str:

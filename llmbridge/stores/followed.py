@@ -1,10 +1,13 @@
 """A store that somebody follows: each interception that ends is told, with its records, beside the calls."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from queue import Full, Queue
 from threading import Event, Thread
 
 from llmbridge.exchange.record import Interception, Record, Store
+
+_logger = logging.getLogger("llmbridge")
 
 Ended = tuple[Interception, Sequence[Record]]
 
@@ -20,6 +23,8 @@ class FollowedStore:
         self, store: Store, tell: Callable[[Interception, Sequence[Record]], None], limit: int = 0
     ) -> None:
         self._store = store
+        self.metrics: Callable[[], bytes] | None = getattr(store, "metrics", None)
+        """The counts for Prometheus, where this store or one inside it counts."""
         self._tell = tell
         self._rounds: dict[str, list[Record]] = {}
         self._ended: Queue[Ended | Event | None] = Queue(maxsize=limit)
@@ -84,5 +89,8 @@ class FollowedStore:
         while (item := self._ended.get()) is not None:
             if isinstance(item, Event):
                 item.set()
-            else:
+                continue
+            try:
                 self._tell(*item)
+            except Exception:  # the next one is told all the same
+                _logger.exception("%s could not be told", item[0].id)
