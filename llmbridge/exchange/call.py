@@ -157,7 +157,8 @@ class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
     `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be added.
-    `at_once` says that no piece has to be waited for. `farewell` gives the bytes that may end the stream here with an
+    `at_once` says that no piece has to be waited for, `framed` that somebody has seen to it that a stream ends with its last
+    event, `vetted_by` which redactor knows that there is no secret in it. `farewell` gives the bytes that may end the stream here with an
     error, none inside an event. `key_hint` tells, masked, which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
     leaves after the last event has missed nothing.
     """
@@ -172,12 +173,14 @@ class Reply:
         "end",
         "error",
         "farewell",
+        "framed",
         "headers",
         "key_hint",
         "ping",
         "replayed",
         "settled",
         "status",
+        "vetted_by",
     )
 
     def __init__(
@@ -198,6 +201,8 @@ class Reply:
         self.settled: End | None = None
         self.replayed: bool = replayed or (source is not None and source.replayed)
         self.at_once = at_once
+        self.framed = False
+        self.vetted_by: object = None
         self.farewell: Callable[[BridgeError], bytes] = (
             source.farewell if source is not None else no_farewell
         )

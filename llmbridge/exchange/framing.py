@@ -28,18 +28,21 @@ _MAY_FOLLOW = re.compile(rb"(?:\s|:[^\r\n]*[\r\n]|data: ?\[DONE\])*")
 async def frame(call: Call, forward: Handler) -> Reply:
     """Watch the borders of the events that pass."""
     reply = await forward(call)
-    if reply.status >= 400 or _is_block(call, reply):
+    return reply if reply.framed else framed(call.dialect, call.streaming, reply)
+
+
+def framed(dialect: Dialect, streaming: bool, reply: Reply) -> Reply:
+    """The reply up to its last event; one that is no stream as it is."""
+    # Where no stream was asked for and none came there is nothing to watch.
+    block = not streaming and "json" in reply.headers.get("content-type", "")
+    if reply.status >= 400 or block:
         return reply
-    watch = _Watch(call.dialect, reply)
+    watch = _Watch(dialect, reply)
     watch.framed = reply.through(watch.chunks, prompt=True)
+    watch.framed.vetted_by = reply.vetted_by
     if not reply.replayed:
         watch.framed.farewell = watch.farewell
     return watch.framed
-
-
-def _is_block(call: Call, reply: Reply) -> bool:
-    """True when no stream was asked for and none came: there is nothing to watch."""
-    return not call.streaming and "json" in reply.headers.get("content-type", "")
 
 
 class _Watch:

@@ -14,7 +14,7 @@ from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.record import Interception, Store
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
-from llmbridge.exchange.remembered import LARGEST_BYTES, Remembered
+from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
 from llmbridge.exchange.routing import Destination, Router
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
@@ -30,10 +30,6 @@ _PASSED_ON = re.compile(
     r"|(x-|apim-|x-ms-)?request-id|x-generation-id|mistral-correlation-id|cf-ray"
 )
 _WITHHELD = re.compile(r".*(organi[sz]ation|project|account)")
-
-
-OVERHEAD_BYTES = 2048
-"""About what is remembered of a request beside its body."""
 
 
 def new_id() -> str:

@@ -1,6 +1,6 @@
 """Keep a copy of what passes: one record for each exchange with an upstream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic as system_monotonic
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 from llmbridge.exchange.call import Call, Handler, Reply, Request
 from llmbridge.exchange.record import Chunk, Record
 from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
 
 Clock = Callable[[], datetime]
 
@@ -39,6 +40,7 @@ class Recorder:
         self._redactor = redactor
         self._clock = clock
         self._monotonic = monotonic
+        self._sent = Remembered[tuple[Request, tuple[str, ...]]]()
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call and note each chunk as it goes by."""
@@ -54,7 +56,10 @@ class Recorder:
         def keep(ended: Reply) -> None:
             error = ended.error.message if ended.error else None
             request, asked = self._without_secrets(call)
-            headers, kept, error, told = self._redactor.answer(came, tuple(chunks), error)
+            headers, kept = came, tuple(chunks)
+            told: Sequence[str] = ()
+            if error or ended.vetted_by is not self._redactor:
+                headers, kept, error, told = self._redactor.answer(headers, kept, error)
             record = Record(
                 interception_id=call.id,
                 provider=call.provider.name,
@@ -70,7 +75,7 @@ class Recorder:
                 duration_s=self._monotonic() - start,
                 end=ended.end or "interrupted",
                 error=error,
-                redacted=tuple(sorted({*asked, *told})),
+                redacted=tuple(sorted({*asked, *told})) if told else asked,
                 replayed=ended.replayed,
                 key_hint=ended.key_hint,
             )
@@ -81,10 +86,19 @@ class Recorder:
     def _without_secrets(self, call: Call) -> tuple[Request, tuple[str, ...]]:
         """The request as it is sent; one that nobody changed on the way was seen to when it came."""
         received = call.received
-        if received is not None and received.request is call.request:
-            kept, rules = received.kept, received.rules
-        else:
-            kept, rules = self._redactor.request(call.request)
+        if received is None or received.request is not call.request:
+            return self._as_sent(call, *self._redactor.request(call.request))
+        key = (received, call.provider.name, call.target)
+        sent = self._sent.get(key)
+        if sent is None:
+            sent = self._as_sent(call, received.kept, received.rules)
+            if len(call.request.body) <= LARGEST_BYTES:
+                self._sent.put(key, sent, OVERHEAD_BYTES + len(call.request.body))
+        return sent
+
+    def _as_sent(
+        self, call: Call, kept: Request, rules: tuple[str, ...]
+    ) -> tuple[Request, tuple[str, ...]]:
         if not call.provider.base_url:
             return kept, rules
         # The client's own address says nothing: a bridge has another port every time.

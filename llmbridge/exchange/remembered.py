@@ -12,6 +12,9 @@ LIMIT_BYTES = 16 * 1024 * 1024
 LARGEST_BYTES = 64 * 1024
 """What is larger is not looked up: to hash it costs about as much as it spares."""
 
+OVERHEAD_BYTES = 2048
+"""About what is remembered of a request beside its body."""
+
 
 class Remembered(Generic[V]):
     """Values by key, each with the size of what it keeps alive; the oldest go when all are too large."""

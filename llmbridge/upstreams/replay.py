@@ -7,7 +7,6 @@ from collections.abc import (
     Callable,
     Generator,
     Iterable,
-    Iterator,
     Sequence,
 )
 from contextlib import contextmanager
@@ -24,32 +23,30 @@ from llmbridge.errors import (
     CassetteMiss,
     CassetteMissed,
     ConfigurationError,
-    End,
     StreamTruncated,
 )
-from llmbridge.exchange.call import Call, Handler, Reply, chain
+from llmbridge.exchange.call import Call, Handler, Received, Reply, chain
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.matching import Asked, Match, Matcher
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.recorder import Clock, Recorder, utc_now
 from llmbridge.exchange.redact import Redactor
+from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
 from llmbridge.exchange.routing import Destination
 from llmbridge.upstreams.drift import Drift, compare
 from llmbridge.upstreams.expiry import OnExpired, check_age
 from llmbridge.upstreams.keeping import Keeper
 from llmbridge.upstreams.missing import Miss, explain
 from llmbridge.upstreams.pace import Pace
+from llmbridge.upstreams.ready import Ready, broken_by, joined, make_ready
 from llmbridge.upstreams.recordings import Recordings, Repeat, unasked
 from llmbridge.upstreams.source import Mode, open_source
 
+Question = tuple[Asked, Sequence[str]]
+"""A call as it may be shown, and the keys of what may answer it."""
+
 OnMiss = Literal["reply", "raise"]
 """A miss is answered with status 400; in process `CassetteMissed` may be raised instead."""
-
-_BROKEN: frozenset[End] = frozenset(
-    {"truncated", "client_gone", "interrupted", "bridge_shutdown", "bridge_limit"}
-)
-_JOINED_BYTES = 32 * 1024
-_NOT_REPLAYED = ("content-encoding", "transfer-encoding", "connection", "keep-alive")
 
 _session: ContextVar[str | None] = ContextVar("llmbridge_session", default=None)
 
@@ -119,6 +116,8 @@ class _Loaded:
         self.recordings = Recordings(opened.records, self._matcher, options.repeats)
         check_age(self.recordings.all, options.max_age, options.on_expired, clock())
         # A server may run, and be asked in vain, for days.
+        self._questions = Remembered[Question]()
+        self._ready: dict[tuple[int, str, bool, str], Ready] = {}
         self.misses: deque[Miss] = deque(maxlen=1000)
         self.differences: list[Drift] = []
         self.keeper: Keeper | None = None
@@ -126,14 +125,33 @@ class _Loaded:
             retries_apart = options.mode in ("once", "new_episodes")
             self.keeper = Keeper(opened.writable, self.recordings.key, retries_apart=retries_apart)
 
-    def question(self, call: Call) -> tuple[Asked, Sequence[str]]:
+    async def ready(self, record: Record, call: Call, redactor: Redactor) -> Ready:
+        """The recording made ready to be played."""
+        key = (id(record), call.dialect.name, call.streaming, call.request.caller.frontend)
+        ready = self._ready.get(key)
+        if ready is None:
+            ready = self._ready[key] = await make_ready(record, self.pace, call, redactor)
+        return ready
+
+    def question(self, call: Call) -> Question:
         """The call as it may be shown, and the keys of what may answer it."""
         where = Destination(call.provider, call.dialect, call.target)
-        by_dialect = unasked(call.dialect.name)
         received = call.received
         if received is None or received.request is not call.request:
             asked = self._matcher.asked(call.request, where)
-            return asked, (asked.key, by_dialect)
+            return asked, (asked.key, unasked(call.dialect.name))
+        key = (received, call.dialect.name, call.target)
+        question = self._questions.get(key)
+        if question is None:
+            question = self._question(call, received, where)
+            size_bytes = len(call.request.body)
+            # What a function of the user's makes of a body may be another thing each time.
+            if self.options.normalize is None and size_bytes <= LARGEST_BYTES:
+                self._questions.put(key, question, OVERHEAD_BYTES + 8 * size_bytes)
+        return question
+
+    def _question(self, call: Call, received: Received, where: Destination) -> Question:
+        by_dialect = unasked(call.dialect.name)
         kept = received.kept
         clean = kept.body is call.request.body and kept.url is call.request.url
         asked = self._matcher.asked(call.request, where, redacted=clean)
@@ -307,15 +325,12 @@ class Replay:
         if loaded.options.mode == "verify":
             drift = await compare(call, record, self._upstream_or_default())
             loaded.differences += [drift] if drift else []
-        due = loaded.pace.due(record)
-        if due is not None:
-            await self._reach(arrived + due[0])
-        headers = record.headers.without(*_NOT_REPLAYED)
-        # A socket joins what is there at once; the pieces that a client in this process sees are kept.
-        served = call.request.caller.frontend == "server"
-        pieces = _joined(record) if due is None and served else _pieces(record)
-        chunks = self._play(record, pieces, arrived, due)
-        return Reply(record.status, headers, chunks, replayed=True, at_once=due is None)
+        ready = await loaded.ready(record, call, self._redactor)
+        if ready.final:
+            return ready.whole()
+        if ready.due is not None:
+            await self._reach(arrived + ready.due[0])
+        return ready.reply(self._play(record, ready, arrived))
 
     async def _without(
         self,
@@ -338,21 +353,14 @@ class Replay:
             error.loud = CassetteMissed
         raise error
 
-    async def _play(
-        self,
-        record: Record,
-        pieces: Iterable[bytes],
-        arrived: float,
-        due: tuple[float, Sequence[float]] | None,
-    ) -> AsyncIterator[bytes]:
+    async def _play(self, record: Record, ready: Ready, arrived: float) -> AsyncIterator[bytes]:
+        pieces = joined(ready.pieces) if ready.joined else ready.pieces
         for place, chunk in enumerate(pieces):
-            if due is not None:
-                await self._reach(arrived + due[1][place])
+            if ready.due is not None:
+                await self._reach(arrived + ready.due[1][place])
             yield chunk
-        if record.end in _BROKEN or (record.end != "completed" and record.error):
-            raise StreamTruncated(
-                f"the recording breaks off here: {record.error or record.end.replace('_', ' ')}"
-            )
+        if reason := broken_by(record):
+            raise StreamTruncated(f"the recording breaks off here: {reason}")
 
     async def _reach(self, deadline: float) -> None:
         # Absolute deadlines: lateness does not add up.
@@ -406,21 +414,3 @@ class Replay:
                 f"mode={self._loaded.options.mode!r} needs an upstream: give Replay(..., upstream=Live())"
             )
         return self._upstream
-
-
-def _pieces(record: Record) -> Iterator[bytes]:
-    return (chunk for _, chunk in record.chunks)
-
-
-def _joined(record: Record) -> Iterator[bytes]:
-    """The pieces, several at a time."""
-    waiting: list[bytes] = []
-    size = 0
-    for _, chunk in record.chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= _JOINED_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)

@@ -1,0 +1,124 @@
+"""A recording made ready to be played: what is the same each time that it answers."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from llmbridge.errors import End
+from llmbridge.exchange.call import Call, Headers, Reply
+from llmbridge.exchange.framing import framed
+from llmbridge.exchange.record import Record
+from llmbridge.exchange.redact import Redactor
+from llmbridge.upstreams.pace import Pace
+
+Due = tuple[float, Sequence[float]]
+"""When the head and each piece are due, in seconds since the request."""
+
+_BROKEN: frozenset[End] = frozenset(
+    {"truncated", "client_gone", "interrupted", "bridge_shutdown", "bridge_limit"}
+)
+_JOINED_BYTES = 32 * 1024
+_NOT_REPLAYED = ("content-encoding", "transfer-encoding", "connection", "keep-alive")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """`pieces` come at once, several at a time where they are `joined`, or as they are `due`.
+
+    Where they are `final` it is known how they end: `settled`. `vetted_by` has found no secret in them.
+    """
+
+    status: int
+    headers: Headers
+    pieces: Sequence[bytes]
+    due: Due | None
+    joined: bool = False
+    vetted_by: Redactor | None = None
+    final: bool = False
+    settled: End | None = None
+
+    def reply(self, chunks: AsyncIterator[bytes]) -> Reply:
+        """These chunks as an answer."""
+        reply = Reply(self.status, self.headers, chunks, replayed=True, at_once=self.due is None)
+        reply.vetted_by = self.vetted_by
+        return reply
+
+    def whole(self) -> Reply:
+        """The answer whose end is known."""
+        chunks = _Final(self)
+        chunks.reply = reply = self.reply(chunks)
+        reply.framed = True
+        return reply
+
+
+class _Final:
+    """All pieces, one after the other; with the last of them the end is certain."""
+
+    __slots__ = ("_place", "_ready", "reply")
+
+    reply: Reply
+
+    def __init__(self, ready: Ready) -> None:
+        self._ready = ready
+        self._place = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        place, pieces = self._place, self._ready.pieces
+        self._place = place + 1
+        if place + 1 >= len(pieces):
+            self.reply.settled = self._ready.settled
+            if place >= len(pieces):
+                raise StopAsyncIteration
+        return pieces[place]
+
+
+async def make_ready(record: Record, pace: Pace, call: Call, redactor: Redactor) -> Ready:
+    """What does not depend on the moment; waits for nothing."""
+    headers = record.headers.without(*_NOT_REPLAYED)
+    pieces = tuple(chunk for _, chunk in record.chunks)
+    due = pace.due(record)
+    # A socket joins what is there at once; the pieces that a client in this process sees are kept.
+    served = call.request.caller.frontend == "server"
+    ready = Ready(record.status, headers, pieces, due, due is None and served)
+    if sum(map(len, pieces)) > _JOINED_BYTES:
+        # The first byte of a long one must not wait for its last.
+        return ready
+    came, chunks, *_ = redactor.answer(headers, record.chunks, None)
+    if came is headers and chunks is record.chunks:
+        ready = replace(ready, vetted_by=redactor)
+    if due is not None or broken_by(record):
+        return ready
+    seen = framed(call.dialect, call.streaming, ready.reply(_each(ready.pieces)))
+    ended = [piece async for piece in seen]
+    if seen.error is not None:
+        return ready
+    together = tuple(joined(ended) if served else ended)
+    return replace(ready, pieces=together, final=True, settled=seen.settled)
+
+
+def broken_by(record: Record) -> str | None:
+    """Why the recording stops before its end, where it does."""
+    if record.end in _BROKEN or (record.end != "completed" and record.error):
+        return record.error or record.end.replace("_", " ")
+    return None
+
+
+async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def joined(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """The pieces, several at a time."""
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in pieces:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= _JOINED_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
