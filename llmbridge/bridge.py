@@ -26,6 +26,7 @@ from llmbridge.canon.messages import Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.actors import acting
 from llmbridge.exchange.asking import question
+from llmbridge.exchange.breaker import CircuitBreaker
 from llmbridge.exchange.call import Handle, Handler, Interceptor, Request, chain
 from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
@@ -72,8 +73,8 @@ class Bridge(Clients):
     first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
     provider with its key, `routes` sends bare requests elsewhere by model. `tools` (functions, toolboxes) are offered to
     models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
-    times, while its client has not got a byte. `people` come in over HTTP with tokens of their own. `calliope` serves Calliope's routes, too. The environment is read
-    here, once.
+    times, while its client has not got a byte; a `breaker` leaves one alone that fails again and again. `people` come in
+    over HTTP with tokens of their own. `calliope` serves Calliope's routes, too. The environment is read here, once.
 
     Raises:
         ConfigurationError: a provider, URL, route or store that cannot be.
@@ -93,6 +94,7 @@ class Bridge(Clients):
         tool_gate: Gate | None = None,
         tool_limits: ToolLimits | None = None,
         retries: int = 0,
+        breaker: CircuitBreaker | None = None,
         allowed_hosts: Iterable[str] = (),
         people: Iterable[Person] = (),
         calliope: "Calliope | None" = None,
@@ -117,6 +119,7 @@ class Bridge(Clients):
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
+        self._breaker = breaker
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled)
         interceptors = (
@@ -124,6 +127,7 @@ class Bridge(Clients):
             *interceptors,
             self._rewriter,
             tool_loop(boxes, tool_gate, tool_limits, self._portal),
+            *(() if breaker is None else (breaker,)),
             Retries(retries),
             KeyPool(),
             LoggedBodies(redactor),
@@ -402,7 +406,7 @@ class Bridge(Clients):
             allowed_origins=origins,
             people=self._people,
             limits=Limits(in_flight=max_in_flight),
-            metrics=getattr(self.store, "metrics", None),
+            metrics=self._metrics(),
         )
 
     def _equip(self, upstream: Handler) -> None:
@@ -410,6 +414,14 @@ class Bridge(Clients):
         equip: Callable[..., None] | None = getattr(upstream, "equip", None)
         if equip is not None:
             equip(self._redactor, Live)
+
+    def _metrics(self) -> Callable[[], bytes] | None:
+        """What a store that counts has to tell, and the breaker."""
+        render: Callable[..., bytes] | None = getattr(self.store, "metrics", None)
+        if render is None or self._breaker is None:
+            return render
+        breaker = self._breaker
+        return lambda: render(breaker.circuits)
 
     def _upstream_part(self, name: str) -> None:
         """Call what an upstream that keeps something has under this name."""

@@ -21,6 +21,7 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   |-- StreamTruncated     502, the answer stopped before its end
 |   `-- UpstreamLimit       502, the answer is larger than the bridge allows
 |-- Overloaded              503, too many calls at once
+|   `-- CircuitOpen         503, the provider has failed again and again
 |-- StoreUnavailable        503, the start of the call could not be recorded
 |-- BridgeShutdown          503, the bridge stops
 `-- CassetteError           a recording cannot be read or written (also a ValueError)
@@ -195,6 +196,10 @@ class Overloaded(BridgeError):
 
     status: ClassVar[int] = 503
     kind: ClassVar[Kind] = "overloaded"
+
+
+class CircuitOpen(Overloaded):
+    """The provider has failed again and again, and is left alone for a while."""
 
 
 class StoreUnavailable(BridgeError):

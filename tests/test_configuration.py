@@ -149,6 +149,8 @@ MISTAKES = {
     "providers: [{name: a, base_url: 'http://b', dialects: []}]": (
         "FILE: providers[0].dialects is empty: name one, such as openai.chat"
     ),
+    "breaker: {failure: 1}": "FILE: there is no key 'breaker.failure': do you mean 'failures'?",
+    "breaker: {open_s: 0}": "FILE: breaker: open_s=0.0: give a positive number",
     "rewrite: [{}]": "FILE: rewrite[0] changes nothing: give one of append_text, ",
     "rewrite: [{append: x}]": "FILE: there is no key 'rewrite[0].append': do you mean 'append_text'?",
     "token: ${TOKEN}": "FILE: token: the variable 'TOKEN' is not set: set it, or write ${TOKEN:-otherwise}",

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import asdict
+
 from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Model
 from llmbridge.configuration.environment import expanded, expanded_as_go
 from llmbridge.configuration.file import tree_of
 from llmbridge.configuration.settings import (
+    BreakerRow,
     LogLevel,
     PersonRow,
     ProviderRow,
@@ -23,6 +26,7 @@ from llmbridge.configuration.settings import (
     checked,
 )
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.breaker import CircuitBreaker
 from llmbridge.exchange.call import Call, Handler
 from llmbridge.exchange.record import Store
 from llmbridge.exchange.rewrite import (
@@ -38,7 +42,15 @@ from llmbridge.frontends.people import People, Person
 from llmbridge.providers import DIALECTS, Provider
 from llmbridge.upstreams.replay import Replay
 
-__all__ = ["Configuration", "LogLevel", "PersonRow", "ProviderRow", "Rewrite", "Settings"]
+__all__ = [
+    "BreakerRow",
+    "Configuration",
+    "LogLevel",
+    "PersonRow",
+    "ProviderRow",
+    "Rewrite",
+    "Settings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ class Configuration:
         _check_choices(name, settings)
         _check_providers(name, settings.providers)
         People(_people(name, settings.people))
+        _breaker(name, settings.breaker)
         return cls(name, settings, changes=tuple(_changes(name, settings.rewrite)))
 
     def bridge(
@@ -95,6 +108,7 @@ class Configuration:
                 base_urls=said.upstream,
                 routes=said.routes,
                 retries=said.retries,
+                breaker=_breaker(self.path, said.breaker),
                 allowed_hosts=said.allowed_hosts,
                 people=_people(self.path, said.people),
                 environ=environ,
@@ -137,6 +151,15 @@ def _row(row: ProviderRow) -> Provider:
         keyless=row.keyless,
         keys=row.keys,
     )
+
+
+def _breaker(path: str, said: BreakerRow | None) -> CircuitBreaker | None:
+    if said is None:
+        return None
+    try:
+        return CircuitBreaker(**asdict(said))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: breaker: {error.message}") from error
 
 
 def _people(path: str, rows: Iterable[PersonRow]) -> Iterator[Person]:

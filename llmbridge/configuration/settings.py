@@ -57,10 +57,19 @@ class Rewrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     swap_models: dict[str, str] = {}
 
 
+class BreakerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a provider that fails is left alone, and how long."""
+
+    failures: int = 5
+    interval_s: float = 10.0
+    open_s: float = 30.0
+    trials: int = 3
+
+
 _ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
-    {"people": PersonRow, "providers": ProviderRow, "rewrite": Rewrite}
+    {"breaker": BreakerRow, "people": PersonRow, "providers": ProviderRow, "rewrite": Rewrite}
 )
-"""What stands in the lists of a file, by their keys."""
+"""What stands below these keys of a file."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: dict[str, str] = {}
     rewrite: tuple[Rewrite, ...] = ()
     retries: int = 0
+    breaker: BreakerRow | None = None
     allowed_hosts: tuple[str, ...] = ()
     people: tuple[PersonRow, ...] = ()
     log: LogLevel | None = None

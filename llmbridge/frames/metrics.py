@@ -4,12 +4,14 @@ Source: aibridge's metrics, names and labels. Needs the extra `otel`.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.breaker import Circuit, State
 from llmbridge.exchange.columns import named
 from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.record import Interception, Record, Store
@@ -28,6 +30,7 @@ _TYPES = {
     "cache_write_tokens": "cache_write_input_tokens",
     "reasoning_tokens": "reasoning",
 }
+_STATES: Mapping[State, float] = MappingProxyType({"closed": 0, "half_open": 0.5, "open": 1})
 _UNREAD = ("opaque", "models")
 
 
@@ -62,10 +65,10 @@ class MeteredStore(FollowedStore):
         self._under_way.pop(interception.id, None)
         super().end(interception)
 
-    def render_metrics(self) -> bytes:
-        """The counts in Prometheus' text format; all that has ended is in them."""
+    def render_metrics(self, circuits: Iterable[Circuit] = ()) -> bytes:
+        """The counts in Prometheus' text format, with the state of a breaker's circuits; all that has ended is in them."""
         self.catch_up()
-        return self._counts.render(tuple(self._under_way.values()))
+        return self._counts.render(tuple(self._under_way.values()), circuits)
 
 
 class _Counts:
@@ -105,6 +108,8 @@ class _Counts:
             ("provider", "model", "route"),
             registry=self._registry,
         )
+        self._circuits = _Circuits()
+        self._registry.register(self._circuits)
 
     def take(self, interception: Interception, records: Sequence[Record]) -> None:
         """Count what has ended."""
@@ -136,12 +141,13 @@ class _Counts:
             else:
                 self._selected.labels(provider, model, name).inc()
 
-    def render(self, under_way: Iterable[Interception]) -> bytes:
+    def render(self, under_way: Iterable[Interception], circuits: Iterable[Circuit]) -> bytes:
         """All of it, with what is under way now."""
         self._in_flight.clear()
         for each in under_way:
             model = self._known("model", each.model)
             self._in_flight.labels(each.provider or "", model, _route(each)).inc()
+        self._circuits.shown = tuple(circuits)
         text: bytes = self._prometheus.generate_latest(self._registry)
         return text
 
@@ -154,6 +160,28 @@ class _Counts:
             return "other"
         seen.add(word)
         return word
+
+
+class _Circuits:
+    """A breaker's circuits as they stand; their numbers are the breaker's own."""
+
+    def __init__(self) -> None:
+        self.shown: Sequence[Circuit] = ()
+        self._core: Any = import_module("prometheus_client.core")
+
+    def collect(self) -> Iterator[Any]:
+        """One family for each number."""
+        labels = ("provider", "endpoint", "model")
+        gauge, counter = self._core.GaugeMetricFamily, self._core.CounterMetricFamily
+        state = gauge("circuit_breaker_state", "0 closed, 0.5 half open, 1 open.", labels=labels)
+        trips = counter("circuit_breaker_trips", "How often a circuit opened.", labels=labels)
+        rejects = counter("circuit_breaker_rejects", "Calls that were refused.", labels=labels)
+        for circuit in self.shown:
+            place = (circuit.provider, circuit.endpoint, circuit.model)
+            state.add_metric(place, _STATES[circuit.state])
+            trips.add_metric(place, circuit.trips)
+            rejects.add_metric(place, circuit.rejects)
+        yield from (state, trips, rejects) if self.shown else ()
 
 
 def _route(interception: Interception) -> str:
