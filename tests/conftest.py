@@ -5,12 +5,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.shared import NO_SHARED, SHARED
+
+if TYPE_CHECKING:
+    from tests.postgres import Place, Postgres
 
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
@@ -32,6 +35,22 @@ def shared() -> Path:
     if SHARED is None:
         pytest.skip(NO_SHARED)
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator["Postgres"]:
+    """A PostgreSQL server that is started when the first test wants it."""
+    from tests.postgres import served
+
+    with served() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: "Postgres") -> Iterator["Place"]:
+    """An empty place in it; mark the test with `xdist_group("postgres")`, so that one server is enough."""
+    with postgres_server.place() as place:
+        yield place
 
 
 @pytest.fixture(scope="session", autouse=True)

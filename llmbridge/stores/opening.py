@@ -29,7 +29,7 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
         return SqlStore(path)
     raise ConfigurationError(
         f"store={path!r}: give a path that ends in .yaml or .json, a URL such as"
-        " 'sqlite:///usage.db', a Store, or None for memory"
+        " 'sqlite:///usage.db' or 'postgresql://user@host/database', a Store, or None for memory"
     )
 
 

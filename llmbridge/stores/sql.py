@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, Select, Table, or_, select
-from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from llmbridge.errors import ConfigurationError, StoreUnavailable
+from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.filters import matching
+from llmbridge.stores.postgres import PostgresDatabase
 from llmbridge.stores.sql_migrations import Versioned, migrate
 from llmbridge.stores.sql_prune import Changed, begun_before, delete
 from llmbridge.stores.sql_rows import (
@@ -59,7 +61,7 @@ class Database(Versioned, Changed, Protocol):
         """True while the process of the bridge of that number lives."""
         ...
 
-    def insert(self, table: Table) -> Insert:
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An insert that may say what happens when the row is there."""
         ...
 
@@ -162,7 +164,7 @@ class SqlStore:
             old = begun_before(self._database.engine, before)
             if not dry_run:
                 delete(self._database, old)
-        except DatabaseError as error:
+        except DBAPIError as error:
             raise self._unwritten(error) from error
         return len(old)
 
@@ -204,11 +206,8 @@ class SqlStore:
     def _open(self) -> None:
         try:
             self._database.open(self._prepare)
-        except (OSError, DatabaseError) as error:
-            why = error.strerror if isinstance(error, OSError) else error.orig
-            raise ConfigurationError(
-                f"store={self._database.name!r} cannot be opened: {why}"
-            ) from error
+        except (OSError, DBAPIError) as error:
+            raise _unopened(self._database, error) from error
 
     def _prepare(self, connection: Connection) -> None:
         """Bring the schema up to date, and say of what dead bridges left open that it was interrupted."""
@@ -238,18 +237,14 @@ class SqlStore:
 
         try:
             self._database.write(write)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{self._database.name!r} cannot be written: {error.strerror}"
-            ) from error
-        except DBAPIError as error:
-            if self._database.is_the_rows_fault(error):
+        except (OSError, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and self._database.is_the_rows_fault(error):
                 raise
             # Full, locked, read-only, gone: it may be better the next time.
             raise self._unwritten(error) from error
 
-    def _unwritten(self, error: DBAPIError) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._database.name!r} cannot be written: {error.orig}")
+    def _unwritten(self, error: OSError | DBAPIError) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._database.name!r} cannot be written: {_why(error)}")
 
 
 def existing(url: str) -> SqlStore:
@@ -259,7 +254,11 @@ def existing(url: str) -> SqlStore:
         ConfigurationError: there is none.
     """
     database = _database(url, safe_on_power_loss=True)
-    if not database.exists():
+    try:
+        exists = database.exists()
+    except DBAPIError as error:
+        raise _unopened(database, error) from error
+    if not exists:
         raise ConfigurationError(f"there is no store at {database.name!r}")
     store = SqlStore(url)
     store.close()
@@ -271,15 +270,25 @@ def _database(url: str, *, safe_on_power_loss: bool) -> Database:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         parsed = URL.create("none")
-    if parsed.drivername == "sqlite" and parsed.database and not parsed.query:
-        path = parsed.database
-        if path != ":memory:":
-            return SqliteFile(
-                Path(path).expanduser().absolute(), safe_on_power_loss=safe_on_power_loss
-            )
+    path = parsed.database
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return PostgresDatabase(parsed, safe_on_power_loss=safe_on_power_loss)
+    if parsed.drivername == "sqlite" and path not in (None, "", ":memory:") and not parsed.query:
+        file = Path(str(path)).expanduser().absolute()
+        return SqliteFile(file, safe_on_power_loss=safe_on_power_loss)
     raise ConfigurationError(
-        f"store={_without_password(url)!r}: give the URL of an SQLite file, such as 'sqlite:///usage.db'"
+        f"store={_without_password(url)!r}: give the URL of an SQLite file, such as 'sqlite:///usage.db',"
+        " or of PostgreSQL, such as 'postgresql://user@host/database'"
     )
+
+
+def _unopened(database: Database, error: OSError | DBAPIError) -> ConfigurationError:
+    return ConfigurationError(f"store={database.name!r} cannot be opened: {_why(error)}")
+
+
+def _why(error: OSError | DBAPIError) -> str:
+    why = error.strerror if isinstance(error, OSError) else error.orig
+    return one_line(str(why), limit=500)
 
 
 def _without_password(url: str) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
+from sqlalchemy.types import TypeEngine
 
 _UNSTORABLE = re.compile("[\x00\x1a\ud800-\udfff]")
 _ESCAPED = re.compile("\x1a([0-9a-f]{4})")
@@ -46,20 +47,31 @@ class AnyText(TypeDecorator[str]):
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A time with its zone, kept as UTC."""
+    """A time with its zone, kept as UTC; one that has none is UTC already."""
 
     impl = DateTime
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime]:
+        """PostgreSQL knows zones, SQLite does not."""
+        return dialect.type_descriptor(DateTime(timezone=_knows_zones(dialect)))
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC, without a zone; one that has none is UTC already."""
-        if value is None or value.tzinfo is None:
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
+        """In UTC, with a zone where the database knows them."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return utc if _knows_zones(dialect) else utc.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """With its zone again."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        """In UTC, whatever zone a session is in."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _knows_zones(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql"
 
 
 METADATA = MetaData()

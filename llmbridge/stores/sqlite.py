@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import randbits
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
@@ -16,6 +17,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     InterfaceError,
+    OperationalError,
     ProgrammingError,
 )
 from sqlalchemy.pool import NullPool
@@ -50,6 +52,7 @@ class SqliteFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Prompts are nobody else's affair.
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._use_log()
         with self.changing() as connection:
             prepare(connection)
         self._user.tidy()
@@ -85,7 +88,7 @@ class SqliteFile:
     @contextmanager
     def changing(self) -> Generator[Connection]:
         """A transaction that reads and then writes; what it deletes is overwritten with zeros."""
-        with self.engine.execution_options(immediate=True).begin() as connection:
+        with self.engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             yield connection
 
@@ -103,6 +106,20 @@ class SqliteFile:
             self._checkpoint("PASSIVE")
         finally:
             self._user.leave()
+
+    def _use_log(self) -> None:
+        """Readers and a writer at the same time; the file remembers it."""
+        give_up_s = monotonic() + _BUSY_MS / 1000
+        while True:
+            try:
+                with self.engine.execution_options(begin="").connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                return
+            except OperationalError as error:
+                # SQLite does not wait when two do this at once.
+                if "locked" not in str(error.orig) or monotonic() > give_up_s:
+                    raise
+                sleep(0.01)
 
     def _checkpoint(self, mode: str) -> None:
         # Somebody who reads just now keeps the log; the next to close folds it in.
@@ -122,7 +139,6 @@ def _engine(path: Path, synchronous: str) -> Engine:
         connection.isolation_level = None
         for pragma in (
             f"busy_timeout = {_BUSY_MS}",
-            "journal_mode = WAL",
             f"synchronous = {synchronous}",
             "foreign_keys = ON",
         ):
@@ -130,7 +146,7 @@ def _engine(path: Path, synchronous: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if statement := connection.get_execution_options().get("begin", "BEGIN"):
+            connection.exec_driver_sql(statement)
 
     return engine

@@ -11,7 +11,8 @@ from llmbridge.errors import ConfigurationError
 from llmbridge.stores.opening import existing_store
 from llmbridge.stores.sql import SqlStore
 from llmbridge.stores.sql_migrations import VERSION
-from tests.stores.test_sql import NOON, answered, asked, sql, url_of
+from tests.stores.conftest import sql, url_of
+from tests.stores.kept import NOON, answered, asked
 
 VERSION_1 = """
 CREATE TABLE interceptions (

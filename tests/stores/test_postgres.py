@@ -1,0 +1,254 @@
+import logging
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+
+from llmbridge import Bridge, Script
+from llmbridge.errors import ConfigurationError, StoreUnavailable
+from llmbridge.stores.opening import existing_store
+from llmbridge.stores.sql import SqlStore
+from tests.stores.kept import NOON, answered, asked
+from tests.stores.relay import Relay, relayed
+from tests.stores.test_sql_migrations import open_at_once
+
+pytestmark = pytest.mark.xdist_group("postgres")
+
+END_SESSIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'llmbridge'"
+)
+
+
+@pytest.fixture
+def relay(postgres) -> Iterator[Relay]:
+    with relayed(postgres.folder) as relay:
+        yield relay
+
+
+@pytest.fixture
+def url(postgres, relay) -> str:
+    """The way to the server through the relay, with a password."""
+    options = quote(f"-csearch_path={postgres.schema}")
+    return (
+        f"postgresql://postgres:se%2Fcret@127.0.0.1:{relay.port}/postgres"
+        f"?options={options}&sslmode=disable&sslpassword=se/cret"
+    )
+
+
+async def test_a_lost_connection_is_made_again_without_a_word(postgres, url):
+    store = SqlStore(url)
+    await store.begin(asked("a"))
+    postgres.sql(END_SESSIONS)
+
+    await store.begin(asked("b", 1))
+
+    assert [each.id for each in store.interceptions()] == ["a", "b"]
+    assert [each.end for each in existing_store(url).interceptions()] == [None, None]
+    store.close()
+
+
+async def test_what_was_committed_unheard_is_there_once(relay, url):
+    store = SqlStore(url)
+    await store.begin(asked("a"))
+    relay.cut_after = b"COMMIT"
+    for number in range(3):
+        store.add(answered("a", round=number))
+    store.end(asked("a", end="completed"))
+
+    store.flush()
+
+    assert relay.cut_after is None
+    assert store.records() == [answered("a", round=number) for number in range(3)]
+    assert store.interceptions() == [asked("a", end="completed")]
+    store.close()
+
+
+async def test_while_the_server_is_away_calls_are_refused_and_nothing_is_lost(relay, url, caplog):
+    store = SqlStore(url)
+    await store.begin(asked("a"))
+    relay.disconnect()
+    store.add(answered("a"))
+    store.end(asked("a", end="completed"))
+
+    with pytest.raises(
+        StoreUnavailable, match=r"2 rows wait in memory: .*cannot be written: "
+    ) as a:
+        store.flush()
+    with pytest.raises(StoreUnavailable, match=r"cannot be written: .*refused") as b:
+        await store.begin(asked("b"))
+    relay.connect()
+    store.flush()
+
+    assert (store.interceptions(), store.records()) == (
+        [asked("a", end="completed")],
+        [answered("a")],
+    )
+    assert "se/cret" not in f"{a.value} {b.value} {caplog.text} {store!r}"
+    assert "se%2Fcret" not in f"{a.value} {b.value} {caplog.text} {store!r}"
+    store.close()
+
+
+def test_a_client_is_told_that_its_call_could_not_be_recorded(relay, url):
+    with Bridge(Script("Hi"), store=url) as bridge:
+        relay.disconnect()
+        response = bridge.transport().handle_request(_request())
+        relay.connect()
+
+    assert response.status_code == 503
+
+
+def test_a_server_that_is_not_there_is_told_without_the_password(relay, url):
+    relay.disconnect()
+
+    for opened in (SqlStore, existing_store):
+        with pytest.raises(ConfigurationError, match=r"cannot be opened: .*refused") as told:
+            opened(url)
+        assert "se/cret" not in str(told.value)
+        assert "postgres:***@127.0.0.1" in str(told.value)
+
+
+async def test_a_locked_table_refuses_calls_and_loses_nothing(postgres):
+    store = SqlStore(postgres.url + quote(" -clock_timeout=20"))
+    await store.begin(asked("a"))
+    store.add(answered("a"))
+    with postgres.connect() as other, other.transaction():
+        other.execute("LOCK TABLE interceptions, records")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            await store.begin(asked("b"))
+        assert store.pending == 1
+
+    store.flush()
+
+    assert (store.records(), store.interceptions()) == ([answered("a")], [asked("a")])
+    store.close()
+
+
+async def test_a_full_disk_refuses_calls_and_loses_nothing(postgres):
+    store = SqlStore(postgres.url)
+    await store.begin(asked("a"))
+    postgres.sql("""
+        CREATE FUNCTION full_disk() RETURNS trigger AS $$ BEGIN
+          RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+        END $$ LANGUAGE plpgsql;
+        CREATE TRIGGER full_disk BEFORE INSERT ON records EXECUTE FUNCTION full_disk()
+    """)
+    store.add(answered("a"))
+
+    with pytest.raises(StoreUnavailable, match=r"1 rows wait in memory: .*No space left on device"):
+        store.flush()
+    postgres.sql("DROP TRIGGER full_disk ON records")
+    store.flush()
+
+    assert store.records() == [answered("a")]
+    store.close()
+
+
+async def test_a_server_that_only_reads_refuses_calls_and_loses_nothing(postgres):
+    store = SqlStore(postgres.url)
+    await store.begin(asked("a"))
+    with postgres.connect() as other:
+        other.execute("ALTER ROLE postgres SET default_transaction_read_only = on")
+        try:
+            other.execute(END_SESSIONS)
+            store.add(answered("a"))
+            with pytest.raises(StoreUnavailable, match=r"1 rows wait .*read-only transaction"):
+                store.flush()
+            with pytest.raises(StoreUnavailable, match="read-only transaction"):
+                await store.begin(asked("b"))
+        finally:
+            other.execute("ALTER ROLE postgres RESET default_transaction_read_only")
+        other.execute(END_SESSIONS)
+
+    store.flush()
+
+    assert (store.records(), store.interceptions()) == ([answered("a")], [asked("a")])
+    store.close()
+
+
+def test_a_row_that_cannot_be_is_left_out_with_a_word_and_no_other(postgres, caplog):
+    store = SqlStore(postgres.url)
+    for number in (200, 10**12, 404):
+        store.end(asked(str(number), status=number))
+
+    with caplog.at_level(logging.ERROR):
+        store.flush()
+
+    assert {each.status for each in store.interceptions()} == {200, 404}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{asked(str(10**12), status=10**12)!r} cannot be stored"
+    ]
+    store.close()
+
+
+async def test_many_bridges_write_at_the_same_time(postgres):
+    stores = [SqlStore(postgres.url) for _ in range(3)]
+    for number in range(30):
+        for bridge, store in enumerate(stores):
+            id = f"{bridge}-{number}"
+            await store.begin(asked(id))
+            store.add(answered(id))
+            store.end(asked(id, end="completed"))
+    for store in stores:
+        store.close()
+
+    kept = existing_store(postgres.url)
+
+    assert [each.end for each in kept.interceptions()] == ["completed"] * 90
+    assert len({each.interception_id for each in kept}) == 90
+
+
+def test_processes_that_open_a_new_database_at_once_do_not_clash(postgres):
+    open_at_once(postgres.url)
+
+    assert existing_store(postgres.url).interceptions() == []
+
+
+def test_a_newer_schema_is_refused(postgres):
+    SqlStore(postgres.url).close()
+    postgres.sql("INSERT INTO llmbridge_schema VALUES (99)")
+
+    with pytest.raises(ConfigurationError, match=r"has schema 99.*update llmbridge"):
+        SqlStore(postgres.url)
+
+
+def test_another_programs_tables_are_left_alone(postgres):
+    postgres.sql("CREATE TABLE records (x integer)")
+
+    with pytest.raises(ConfigurationError, match="has a table 'records' of another program"):
+        SqlStore(postgres.url)
+
+
+def test_a_store_that_is_not_there_is_not_made_by_reading(postgres):
+    with pytest.raises(ConfigurationError, match="there is no store at 'postgresql://"):
+        existing_store(postgres.url)
+
+    assert postgres.sql("SELECT * FROM pg_tables WHERE schemaname = current_schema") == []
+
+
+def test_times_are_utc_in_whatever_zone_a_session_is(postgres):
+    store = SqlStore(postgres.url + quote(" -ctimezone=Asia/Tokyo"))
+    store.end(asked("a", ended_at=datetime(2026, 11, 20, 13), end="completed"))  # noqa: DTZ001  # UTC
+    store.flush()
+
+    (kept,) = store.interceptions(started_at=NOON)
+
+    assert (kept.started_at, kept.ended_at) == (NOON, NOON.replace(hour=13, microsecond=0))
+    assert str(kept.started_at) == "2026-11-20 12:00:00.123456+00:00"
+    assert store.prune(NOON + timedelta(days=1)) == 1
+    store.close()
+
+
+def test_without_psycopg_it_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'llmbridge\[postgres\]'"):
+        SqlStore("postgresql://u:secret@h/d")
+
+
+def _request():
+    import httpx2
+
+    body = b'{"model": "claude-x", "max_tokens": 9, "messages": []}'
+    return httpx2.Request("POST", "http://localhost/v1/messages", content=body)
