@@ -67,7 +67,7 @@ def test_the_line_says_who_answers_and_how(shell: Any, run: Any) -> None:
     shell.user_ns["how"] = "brief"
 
     run(
-        "%%llm claude-sonnet-5 --system 'Be $how.' --max-tokens 7 --temperature 0.5"
+        "%%llm claude-sonnet-5 --system 'Be {how}.' --max-tokens 7 --temperature 0.5"
         " --bridge fake --to answer\nWhat time is it?"
     )
 
