@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never, overload
+from typing import Any, Literal, assert_never, overload
 
 from llmbridge.canon.markup import panel, preformatted
 from llmbridge.canon.messages import (
@@ -20,6 +20,7 @@ from llmbridge.canon.messages import (
     ToolCall,
     Usage,
     message_html,
+    shortened,
 )
 from llmbridge.canon.partial_json import PartialJSON
 
@@ -242,6 +243,10 @@ class Event:
 
     def __repr__(self) -> str:
         return f"Event(type={self.type!r}, delta={self.delta!r})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        piece = self.delta.text if isinstance(self.delta, BlockDelta) else ""
+        printer.text(f"Event({self.type}{f' {shortened(piece, 80)}' if piece else ''})")
 
     def _repr_html_(self) -> str:
         so_far = message_html(self.partial)

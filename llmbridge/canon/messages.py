@@ -132,6 +132,30 @@ class AssistantMessage:
     def _repr_html_(self) -> str:
         return message_html(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(message_line(self))
+
+
+def message_line(message: AssistantMessage) -> str:
+    """A reply, whole or so far, as IPython shows it where there is no HTML: one short line."""
+    calls, usage = len(message.tool_calls), message.usage
+    known = [shortened(message.model or "", 24), message.stop_reason or "so far"]
+    if message.error_type or message.error:
+        known.append(f"error {shortened(message.error_type or message.error or '', 20)}")
+    if calls:
+        known.append(f"{calls} tool call{'s' if calls > 1 else ''}")
+    if usage is not None and usage.output_tokens is not None:
+        known.append(f"{usage.output_tokens:,} tokens")
+    told = f"AssistantMessage({', '.join(known)}: "
+    return f"{told}{shortened(message.text or message.thinking, max(10, 114 - len(told)))})"
+
+
+def shortened(text: str, limit_chars: int) -> str:
+    """The beginning of a text between quotes, in one line whatever is in it."""
+    told = repr(text[:limit_chars])
+    more = "…" if len(text) > limit_chars or len(told) > limit_chars + 2 else ""
+    return told if not more else f"{told[: limit_chars + 1]}{more}{told[-1]}"
+
 
 def message_html(message: AssistantMessage) -> Html:
     """A reply, whole or so far, as a notebook shows it."""

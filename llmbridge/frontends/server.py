@@ -71,7 +71,13 @@ class Server:
     def _repr_html_(self) -> str:
         needs = "a token" if self._app.guarded else "no token"
         state = "running" if self.running else "stopped"
-        return panel(f"Server {state}", preformatted(self.url), facts(clients_need=needs))
+        # What to export in a shell; the token is not for a notebook that is saved.
+        leading = [f"{name}={to}" for name, to in self.env().items() if name.endswith("_BASE_URL")]
+        return panel(
+            f"Server {state}",
+            preformatted("\n".join([self.url, *leading])),
+            facts(clients_need=needs),
+        )
 
     @property
     def running(self) -> bool:

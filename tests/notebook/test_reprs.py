@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from IPython.lib.pretty import pretty as ipython_pretty
 
 from llmbridge import Bridge, Cassette, Script
 from llmbridge.canon.events import Snapshot, unfold
@@ -88,6 +89,11 @@ SHOWN: list[Callable[[str], Any]] = [
     bridge,
     lambda hostile: Cassette(None, [exchange(hostile)]),
 ]
+
+
+def pretty(value: Any) -> str:
+    told: str = ipython_pretty(value)
+    return told
 
 
 def html(value: Any) -> str:
@@ -196,6 +202,54 @@ def test_a_store_that_must_be_searched_is_not_read_to_be_shown() -> None:
 )
 def test_what_a_cell_may_end_with_has_html(value: type) -> None:
     assert callable(getattr(value, "_repr_html_", None))
+
+
+@pytest.mark.parametrize("hostile", texts())
+@pytest.mark.parametrize("make", SHOWN)
+def test_plain_text_is_one_short_line(make: Callable[[str], Any], hostile: str) -> None:
+    line = pretty(make(hostile))
+
+    assert (len(line.splitlines()), len(line) < 250) == (1, True)
+
+
+@pytest.mark.parametrize("hostile", ["\n" * 500, "\x00\u2028\U0001f600" * 500, "it's" * 500])
+@pytest.mark.parametrize("make", [message, last_event])
+def test_whatever_a_model_says_its_line_is_short(make: Callable[[str], Any], hostile: str) -> None:
+    line = pretty(make(hostile))
+
+    assert (len(line.splitlines()), len(line) < 125) == (1, True)
+
+
+def test_a_message_is_told_in_a_line() -> None:
+    whole = AssistantMessage(
+        (Thinking("hm"), ToolCall("c1", "clock", {"zone": "UTC"}), Text("Noon, it is. " * 9)),
+        "claude-sonnet-5",
+        stop_reason="stop",
+        usage=Usage(input_tokens=12, output_tokens=1300),
+    )
+
+    assert pretty(whole) == (
+        "AssistantMessage('claude-sonnet-5', stop, 1 tool call, 1,300 tokens:"
+        " 'Noon, it is. Noon, it is. Noon, it is. Noon, …')"
+    )
+
+
+def test_an_event_is_told_in_a_line() -> None:
+    snapshot = Snapshot()
+    events = [snapshot.apply(delta) for delta in unfold(AssistantMessage((Text("First"),)))]
+
+    assert [pretty(event) for event in events[:3]] == [
+        "Event(start)",
+        "Event(text_start)",
+        "Event(text_delta 'First')",
+    ]
+
+
+def test_a_server_shows_what_leads_sdks_to_it() -> None:
+    with Bridge(Script("Hello"), environ={}) as bridge, bridge.serve() as server:
+        shown = Seen(html(server)).text
+
+    assert f"ANTHROPIC_BASE_URL={server.url}/anthropic\n" in shown
 
 
 def test_a_message_of_many_long_blocks_stays_small() -> None:

@@ -6,7 +6,7 @@ SHOWN = {
         "stream": "Look at two numbers. ... a smaller model, or for fewer words.",
         "partial": """
             110 events; text_delta 'Look at two numbers.\\n\\n**Time to'
-            Event(type='text_delta', delta=BlockDelta(index=1, text=' to')) text/html
+            Event(text_delta ' to') text/html
         """,
         "arguments": """
             '{"city":' {}
@@ -104,7 +104,7 @@ SHOWN = {
         "cut": """
             whole after 20 pieces
             truncated
-            AssistantMessage(... for the first word: the queue,', ..., error_type='truncated', ...)
+            AssistantMessage('gpt-5-mini-2025-08-07', error, error 'truncated': 'Look at two numbers...)
             text/html
         """,
         "silence": "APITimeoutError after 20 pieces: Request timed out.",
@@ -125,7 +125,7 @@ SHOWN = {
             openai: Blue light is scattered by the air more than red light is.
             google: Rayleigh scattering favours short wavelengths, and blue is short.
         """,
-        "message": "AssistantMessage(content=(Thinking(text='Sky, light, air.', ... text/html",
+        "message": "AssistantMessage('claude-sonnet-5', stop, ...: 'Air scatters...') text/html",
         "requests": """
             /v1/chat/completions
                 {..."text":"Why is the sky blue?"...}
