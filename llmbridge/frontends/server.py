@@ -20,6 +20,7 @@ from uvicorn import Config
 from llmbridge.canon.markup import facts, panel, preformatted
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
+from llmbridge.frontends.cell import Cell, running_cell
 from llmbridge.frontends.connection import Connection, Connections
 from llmbridge.frontends.variables import PLACEHOLDER_KEY, SDKS, variables
 from llmbridge.providers import Provider
@@ -36,8 +37,9 @@ _registry = Lock()
 class Server:
     """Serve `app`, from `start` or the head of a `with` block until `stop` or its end.
 
-    A port given by number that another server of this process holds is taken over from it. `listener` is a socket that
-    listens already; `host` and `port` are then its own.
+    A port given by number that another server of this process holds is taken over from it, and a notebook cell that is
+    run again stops what its run before started. `listener` is a socket that listens already; `host` and `port` are then
+    its own.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Server:
         self._stopping: asyncio.Event | None = None
         self._thread: int | None = None
         self._done: Future[None] | None = None
+        self._cell: Cell | None = None
 
     def __repr__(self) -> str:
         return f"<Server {self.url} {'running' if self.running else 'stopped'}>"
@@ -112,12 +115,13 @@ class Server:
         Raises:
             ConfigurationError: the port is taken, or the address is not of this machine.
         """
+        self._cell = running_cell()
         with _registry:
             if self.running:
                 return self
-            before = _running.get((self.host, self._asked_port))
-        if before is not None:
-            before.stop()
+            before = [each for place, each in _running.items() if self._replaces(each, place)]
+        for server in before:
+            server.stop()
         listener, self._listener = self._listener or _bind(self.host, self._asked_port), None
         try:
             self.port = listener.getsockname()[1]
@@ -154,6 +158,10 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _replaces(self, other: "Server", place: tuple[str, int]) -> bool:
+        again = self._cell is not None and self._cell.reruns(other._cell)
+        return again or place == (self.host, self._asked_port)
 
     def _ask_to_stop(self) -> None:
         if self._stopping is not None:

@@ -1,0 +1,129 @@
+"""What a person does in a kernel: run cells again, interrupt them, wait in them, shut it down."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_S = 30
+
+
+class Kernel:
+    """A kernel of this Python, and the cells that are run in it."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager = manager
+        self.client = client
+
+    def run(self, code: str, watch: Callable[[str], None] = lambda printed: None) -> str:
+        """What the cell prints; the name of its error after that."""
+        told: list[str] = []
+
+        def see(message: Any) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                told.append(content["text"])
+                watch("".join(told))
+            elif message["msg_type"] == "error":
+                told.append(content["ename"])
+
+        self.client.execute_interactive(code, output_hook=see, timeout=WAIT_S)
+        return "".join(told).strip()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    manager, client = start_new_kernel(env=environment, startup_timeout=WAIT_S)
+    yield Kernel(manager, client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+SERVE = """
+from llmbridge import Bridge, Script
+
+servers = [Bridge(Script("Hello"), environ={}).serve() for _ in range(2)]
+print(*(server.port for server in servers))
+"""
+
+
+def test_a_server_lives_until_its_cell_is_run_again_or_the_kernel_ends(kernel: Kernel) -> None:
+    before = [int(port) for port in kernel.run(SERVE).split()]
+    again = [int(port) for port in kernel.run(SERVE).split()]
+    other = int(kernel.run(f"{SERVE}\nprint()").split()[0])
+
+    assert [answers(port) for port in (*before, *again, other)] == [False, False, True, True, True]
+    provisioner: Any = kernel.manager.provisioner
+    process = provisioner.process
+    kernel.manager.shutdown_kernel()
+    assert [answers(port) for port in (*again, other)] == [False, False, False]
+    assert process.returncode == 0
+
+
+def test_async_and_sync_both_work_in_a_cell(kernel: Kernel) -> None:
+    told = kernel.run(
+        """
+from llmbridge import Bridge, Context, Model, Script, Text, UserMessage
+
+bridge = Bridge(Script("one", "two", "three", "four"), environ={})
+asked = Model("openai", "gpt-5-mini"), Context(messages=(UserMessage((Text("Count."),)),))
+print((await (await bridge.stream(*asked)).result()).text)
+print(list(bridge.stream_sync(*asked))[-1].partial.text)
+async with bridge.async_openai() as client:
+    print((await client.responses.create(model="gpt-5-mini", input="Count.")).output_text)
+print(bridge.openai().responses.create(model="gpt-5-mini", input="Count.").output_text)
+"""
+    )
+
+    assert told.split() == ["one", "two", "three", "four"]
+
+
+def test_interrupting_the_kernel_stops_a_stream_and_keeps_its_record(kernel: Kernel) -> None:
+    kernel.run(
+        """
+import anyio
+from llmbridge import Bridge, Reply, Script
+
+async def endless(call):
+    whole = await Script("one two three")(call)
+
+    async def begun(reply):
+        for _ in range(3):
+            yield await anext(reply)
+        print("silent now", flush=True)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(call)
+
+    return whole.through(begun)
+
+ended = []
+bridge = Bridge(endless, environ={})
+%load_ext llmbridge
+"""
+    )
+
+    def interrupt(printed: str) -> None:
+        if "silent now" in printed:
+            kernel.manager.interrupt_kernel()
+
+    stopped = kernel.run("%%llm openai/gpt-5-mini --to answer\nCount.", interrupt)
+    left = kernel.run("print(len(ended), answer.text, bridge.records[0].message.text)")
+
+    assert (stopped.split()[-1], left) == ("Stopped", "1 one two one two")
