@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     )
     from llmbridge.errors import BridgeError
     from llmbridge.exchange import faults
+    from llmbridge.exchange.budgets import Budget
     from llmbridge.exchange.call import Call, Handler, Headers, Interceptor, Reply, Request
+    from llmbridge.exchange.rate_limits import RateLimit
     from llmbridge.exchange.record import Interception, Record, Store
     from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.people import Person
@@ -43,8 +45,10 @@ _HOMES = {
     "canon.events": "Event Snapshot fold unfold",
     "canon.messages": "AssistantMessage Context Image Model Text Thinking ToolCall ToolResult ToolSpec Usage UserMessage",
     "errors": "BridgeError",
+    "exchange.budgets": "Budget",
     "exchange.call": "Call Handler Headers Interceptor Reply Request",
     "exchange.faults": "faults",
+    "exchange.rate_limits": "RateLimit",
     "exchange.record": "Interception Record Store",
     "frontends.calliope": "Calliope",
     "frontends.people": "Person",
@@ -62,6 +66,7 @@ __all__ = [
     "AssistantMessage",
     "Bridge",
     "BridgeError",
+    "Budget",
     "Call",
     "Calliope",
     "CalliopeProxy",
@@ -78,6 +83,7 @@ __all__ = [
     "Model",
     "Person",
     "Provider",
+    "RateLimit",
     "Record",
     "Replay",
     "Reply",

@@ -27,6 +27,7 @@ from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.actors import acting
 from llmbridge.exchange.asking import question
 from llmbridge.exchange.breaker import CircuitBreaker
+from llmbridge.exchange.budgets import Budget
 from llmbridge.exchange.call import Handle, Handler, Interceptor, Request, chain
 from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
@@ -34,7 +35,9 @@ from llmbridge.exchange.injection import Fault, Faults
 from llmbridge.exchange.intake import Intake, shape
 from llmbridge.exchange.keys import KeyPool
 from llmbridge.exchange.log import LoggedBodies
+from llmbridge.exchange.metering import Meter, rules_of
 from llmbridge.exchange.own_origin import NotItself
+from llmbridge.exchange.rate_limits import RateLimit
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.recorder import Recorder
 from llmbridge.exchange.redact import Redactor
@@ -74,7 +77,8 @@ class Bridge(Clients):
     provider with its key, `routes` sends bare requests elsewhere by model. `tools` (functions, toolboxes) are offered to
     models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
     times, while its client has not got a byte; a `breaker` leaves one alone that fails again and again. `people` come in
-    over HTTP with tokens of their own. `calliope` serves Calliope's routes, too. The environment is read here, once.
+    over HTTP with tokens of their own; `budgets` and `rate_limits` say how much they may take. `calliope` serves
+    Calliope's routes, too. The environment is read here, once.
 
     Raises:
         ConfigurationError: a provider, URL, route or store that cannot be.
@@ -97,6 +101,8 @@ class Bridge(Clients):
         breaker: CircuitBreaker | None = None,
         allowed_hosts: Iterable[str] = (),
         people: Iterable[Person] = (),
+        budgets: Iterable[Budget] = (),
+        rate_limits: Iterable[RateLimit] = (),
         calliope: "Calliope | None" = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -114,15 +120,17 @@ class Bridge(Clients):
         redactor = Redactor(secrets_of(environ) | {key for row in rows for key in row.keys})
         self._redactor = redactor
         self._equip(self.upstream)
-        recorder = Recorder(self.store, redactor)
+        meter = Meter(self.store, rules_of(budgets, rate_limits, self.store))
+        recorder = Recorder(meter, redactor)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
         self._breaker = breaker
         pooled = any(len(row.keys) > 1 for row in rows)
-        self._intercepted = bool(interceptors or boxes or retries or pooled)
+        self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
         interceptors = (
+            meter,
             translate,
             *interceptors,
             self._rewriter,

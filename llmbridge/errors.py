@@ -20,6 +20,8 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   |-- UpstreamTimeout     504
 |   |-- StreamTruncated     502, the answer stopped before its end
 |   `-- UpstreamLimit       502, the answer is larger than the bridge allows
+|-- Limited                 429, the caller has had its share for now
+|   `-- BudgetSpent         429, nothing is left for today or this month
 |-- Overloaded              503, too many calls at once
 |   `-- CircuitOpen         503, the provider has failed again and again
 |-- StoreUnavailable        503, the start of the call could not be recorded
@@ -50,6 +52,7 @@ Kind = Literal[
     "not_found",
     "too_large",
     "rate_limit",
+    "quota",
     "overloaded",
     "timeout",
     "api",
@@ -189,6 +192,19 @@ class UpstreamLimit(UpstreamError):
     """The provider's answer passed a limit of the bridge."""
 
     end: ClassVar[End] = "bridge_limit"
+
+
+class Limited(BridgeError):
+    """The caller has asked as much as it may in this minute."""
+
+    status: ClassVar[int] = 429
+    kind: ClassVar[Kind] = "rate_limit"
+
+
+class BudgetSpent(Limited):
+    """The caller's budget is spent."""
+
+    kind: ClassVar[Kind] = "quota"
 
 
 class Overloaded(BridgeError):

@@ -334,3 +334,41 @@ def test_people_come_in_with_tokens_of_the_file_or_their_hashes(tmp_path: Path) 
 def test_a_mistake_in_people_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     assert complaint(tmp_path, text).startswith(f"FILE: {told}")
     assert "hush" not in complaint(tmp_path, text)
+
+
+def test_budgets_and_rate_limits_may_stand_in_the_file(tmp_path: Path) -> None:
+    text = """
+budgets:
+  - {usd: 20, actor: alice}
+  - {usd: "${DAILY:-5}", model: claude-*}
+  - {tokens: 1, per: month, shared: true}
+rate_limits:
+  - {requests_per_minute: 60}
+"""
+    configuration = load(tmp_path, text)
+
+    with (
+        configuration.bridge(Script("Hello", "Hello"), environ={}) as bridge,
+        httpx2.Client(transport=bridge.transport()) as client,
+    ):
+        answers = [client.post("http://localhost/v1/messages", json=ASKED) for _ in range(2)]
+
+    assert configuration.settings.budgets[1].usd == 5
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert "all together took" in answers[1].text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("budgets: [{actor: a}]", "budgets[0]: a budget of nothing: give usd, tokens, or both"),
+        (
+            "budgets: [{usd: 1, per: week}]",
+            "budgets[0].per: invalid enum value 'week': there are day",
+        ),
+        ("budgets: [{dollars: 1}]", "there is no key 'budgets[0].dollars'"),
+        ("rate_limits: [{requests_per_minute: -1}]", "rate_limits[0]: requests=-1 is no bound"),
+    ],
+)
+def test_a_mistake_in_a_budget_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    assert complaint(tmp_path, text).startswith(f"FILE: {told}")

@@ -4,7 +4,8 @@ A file with `provider: proxy` at the top is one that bitop's agent reads, and me
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,21 @@ from llmbridge.configuration.environment import expanded, expanded_as_go
 from llmbridge.configuration.file import tree_of
 from llmbridge.configuration.settings import (
     BreakerRow,
+    BudgetRow,
     LogLevel,
     PersonRow,
     ProviderRow,
     Proxied,
+    RateLimitRow,
     Rewrite,
     Settings,
     checked,
 )
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.breaker import CircuitBreaker
+from llmbridge.exchange.budgets import Budget
 from llmbridge.exchange.call import Call, Handler
+from llmbridge.exchange.rate_limits import RateLimit
 from llmbridge.exchange.record import Store
 from llmbridge.exchange.rewrite import (
     Body,
@@ -84,6 +89,9 @@ class Configuration:
         _check_providers(name, settings.providers)
         People(_people(name, settings.people))
         _breaker(name, settings.breaker)
+        # To be told of a mistake now.
+        list(_budgets(name, settings.budgets))
+        list(_rate_limits(name, settings.rate_limits))
         return cls(name, settings, changes=tuple(_changes(name, settings.rewrite)))
 
     def bridge(
@@ -111,6 +119,8 @@ class Configuration:
                 breaker=_breaker(self.path, said.breaker),
                 allowed_hosts=said.allowed_hosts,
                 people=_people(self.path, said.people),
+                budgets=_budgets(self.path, said.budgets),
+                rate_limits=_rate_limits(self.path, said.rate_limits),
                 environ=environ,
             )
         except ConfigurationError as error:
@@ -156,18 +166,38 @@ def _row(row: ProviderRow) -> Provider:
 def _breaker(path: str, said: BreakerRow | None) -> CircuitBreaker | None:
     if said is None:
         return None
-    try:
+    with _told(path, "breaker"):
         return CircuitBreaker(**asdict(said))
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: breaker: {error.message}") from error
 
 
 def _people(path: str, rows: Iterable[PersonRow]) -> Iterator[Person]:
     for index, row in enumerate(rows):
-        try:
-            yield Person(row.name, row.token, row.acts_for_others, row.metadata)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{path}: people[{index}]: {error.message}") from error
+        with _told(path, f"people[{index}]"):
+            person = Person(row.name, row.token, row.acts_for_others, row.metadata)
+        yield person
+
+
+def _budgets(path: str, rows: Iterable[BudgetRow]) -> Iterator[Budget]:
+    for index, row in enumerate(rows):
+        with _told(path, f"budgets[{index}]"):
+            budget = Budget(**asdict(row))
+        yield budget
+
+
+def _rate_limits(path: str, rows: Iterable[RateLimitRow]) -> Iterator[RateLimit]:
+    for index, row in enumerate(rows):
+        with _told(path, f"rate_limits[{index}]"):
+            limit = RateLimit(**asdict(row))
+        yield limit
+
+
+@contextmanager
+def _told(path: str, key: str) -> Generator[None]:
+    """A mistake with its place in front."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {key}: {error.message}") from error
 
 
 def _check_choices(path: str, said: Settings) -> None:

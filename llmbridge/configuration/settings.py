@@ -22,6 +22,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "log": get_args(LogLevel),
     "mode": get_args(Mode),
     "auth": get_args(Auth),
+    "per": ("day", "month"),
 }
 
 
@@ -47,6 +48,27 @@ class PersonRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, str] = {}
 
 
+class BudgetRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be taken in a day or a month."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    per: Literal["day", "month"] = "day"
+    actor: str = "*"
+    model: str = "*"
+    shared: bool = False
+
+
+class RateLimitRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be taken in a minute."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    actor: str = "*"
+    model: str = "*"
+    shared: bool = False
+
+
 class Rewrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a request, made in this order."""
 
@@ -67,7 +89,14 @@ class BreakerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
-    {"breaker": BreakerRow, "people": PersonRow, "providers": ProviderRow, "rewrite": Rewrite}
+    {
+        "breaker": BreakerRow,
+        "budgets": BudgetRow,
+        "people": PersonRow,
+        "providers": ProviderRow,
+        "rate_limits": RateLimitRow,
+        "rewrite": Rewrite,
+    }
 )
 """What stands below these keys of a file."""
 
@@ -93,6 +122,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaker: BreakerRow | None = None
     allowed_hosts: tuple[str, ...] = ()
     people: tuple[PersonRow, ...] = ()
+    budgets: tuple[BudgetRow, ...] = ()
+    rate_limits: tuple[RateLimitRow, ...] = ()
     log: LogLevel | None = None
 
 

@@ -27,6 +27,9 @@ from llmbridge.exchange.call import Headers, Reply, once
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import error_fields
 
+LONGEST_WAIT_S = 60.0
+"""SDKs that are told to wait longer do not: they try again at once."""
+
 
 class RateLimited(UpstreamError):
     """The provider has had enough of this client for now."""
@@ -102,9 +105,13 @@ def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
     """An error as a whole answer. SDKs are told when to try again, and not to try what cannot succeed."""
     body = dialect.encode_error(error)
     fields = error_fields(body)
-    if error.retry_after_s is not None:
-        fields += retry_after_fields(error.retry_after_s)
-    elif error.status < 500 or isinstance(error, RequestError):
+    wait_s = error.retry_after_s
+    if wait_s is not None:
+        fields += retry_after_fields(wait_s)
+        hopeless = wait_s > LONGEST_WAIT_S
+    else:
+        hopeless = error.status < 500 or isinstance(error, RequestError)
+    if hopeless:
         fields.append(("x-should-retry", "false"))
     reply = Reply(error.status, Headers(fields), once(body), at_once=True)
     reply.settled, reply.error = error.end, error
@@ -115,7 +122,7 @@ def retry_after_fields(seconds: float) -> list[tuple[str, str]]:
     """Whole seconds are all that HTTP knows; both SDKs read the other field first."""
     return [
         ("retry-after", str(math.ceil(seconds))),
-        ("retry-after-ms", f"{seconds * 1000:g}"),
+        ("retry-after-ms", f"{seconds * 1000:.0f}"),
     ]
 
 

@@ -5,6 +5,7 @@ Source: https://github.com/pydantic/genai-prices
 
 from collections.abc import Mapping
 from datetime import datetime
+from importlib import import_module
 
 from llmbridge.canon.messages import JsonObject, Usage
 
@@ -28,6 +29,11 @@ def cost_usd(
     except (LookupError, ValueError):
         # Not in the table, or numbers that cannot be: negative ones, more reasoning than output.
         return None
+
+
+def load_prices() -> None:
+    """Load the table now, so that no call waits for it."""
+    import_module("genai_prices")
 
 
 def _price(

@@ -81,7 +81,7 @@ def token_usage_rows(entries: Iterable[Entry]) -> Iterator[Row]:
                 record.provider,
                 message.model or record.model,
                 *_tokens(message.usage),
-                _cost(record, message),
+                cost_of(record, message),
                 _json(message.usage.raw),
             )
 
@@ -199,7 +199,7 @@ def _tokens(usage: Usage) -> tuple[int | None, ...]:
     )
 
 
-def _cost(record: Record, message: AssistantMessage) -> float | None:
+def cost_of(record: Record, message: AssistantMessage) -> float | None:
     """The price of the model that answered, or of the one asked for where that only says more."""
     at = utc(record.started_at)
     answered, model = message.model or "", record.model or ""
@@ -219,7 +219,7 @@ def _summed_tokens(entry: Entry) -> Iterator[int | None]:
 
 def _summed_cost(entry: Entry) -> float | None:
     """None also where one round has usage but no price: a part of the bill is not the bill."""
-    costs = [_cost(record, message) for record, message in _answers([entry]) if message.usage]
+    costs = [cost_of(record, message) for record, message in _answers([entry]) if message.usage]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known and len(known) == len(costs) else None
 

@@ -18,6 +18,7 @@ ANTHROPIC_TYPES: Mapping[Kind, str] = MappingProxyType(
         "not_found": "not_found_error",
         "too_large": "request_too_large",
         "rate_limit": "rate_limit_error",
+        "quota": "rate_limit_error",
         "overloaded": "overloaded_error",
         "timeout": "timeout_error",
         "api": "api_error",
@@ -32,10 +33,16 @@ OPENAI_TYPES: Mapping[Kind, str] = MappingProxyType(
         "not_found": "not_found_error",
         "too_large": "invalid_request_error",
         "rate_limit": "rate_limit_error",
+        "quota": "insufficient_quota",
         "overloaded": "overloaded_error",
         "timeout": "timeout_error",
         "api": "server_error",
     }
+)
+
+
+_OPENAI_CODES: Mapping[Kind, str] = MappingProxyType(
+    {"authentication": "invalid_api_key", "quota": "insufficient_quota"}
 )
 
 
@@ -47,12 +54,11 @@ def anthropic_error(error: BridgeError) -> bytes:
 
 def openai_error(error: BridgeError) -> bytes:
     """`{"error":{"message","type","param","code"}}`."""
-    code = "invalid_api_key" if error.kind == "authentication" else None
     detail = {
         "message": error.message,
         "type": OPENAI_TYPES[error.kind],
         "param": None,
-        "code": code,
+        "code": _OPENAI_CODES.get(error.kind),
     }
     return dump({"error": detail})
 

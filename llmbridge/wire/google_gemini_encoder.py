@@ -30,6 +30,7 @@ STATUSES: Mapping[Kind, str] = MappingProxyType(
         "not_found": "NOT_FOUND",
         "too_large": "INVALID_ARGUMENT",
         "rate_limit": "RESOURCE_EXHAUSTED",
+        "quota": "RESOURCE_EXHAUSTED",
         "overloaded": "UNAVAILABLE",
         "timeout": "DEADLINE_EXCEEDED",
         "api": "INTERNAL",

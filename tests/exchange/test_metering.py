@@ -1,0 +1,117 @@
+"""Budgets and rate limits as a bridge applies them."""
+
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+
+from llmbridge import Bridge, Budget, RateLimit, Replay, Script, calls
+from llmbridge.exchange.rewrite import swap_models
+
+HI: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
+CENT = Budget(usd=0.000_001)
+
+
+def ask(bridge: Bridge, actor: str = "alice", **options: Any) -> Any:
+    with bridge.actor(actor):
+        return bridge.openai().chat.completions.create(**{**HI, **options})
+
+
+def test_a_refused_call_says_why_is_on_record_and_never_reaches_the_provider() -> None:
+    script = Script("one", "two")
+    with Bridge(script, budgets=[CENT], environ={}) as bridge:
+        ask(bridge)
+        with pytest.raises(openai.RateLimitError) as caught:
+            ask(bridge)
+        ask(bridge, "bob")
+        refused = bridge.interceptions[1]
+
+    headers = caught.value.response.headers
+    assert (caught.value.code, caught.value.type) == ("insufficient_quota", "insufficient_quota")
+    assert "'alice' took $0.000002 of $0.000001 a day; there is more at " in caught.value.message
+    assert (headers["x-should-retry"], 0 < int(headers["retry-after"]) <= 86_400) == ("false", True)
+    assert (refused.status, refused.end, refused.error_type) == (429, "bridge_limit", "quota")
+    assert (refused.actor, len(bridge.interceptions), len(script.asked)) == ("alice", 3, 2)
+
+
+def test_anthropics_clients_are_refused_in_their_own_shape_and_do_not_try_again() -> None:
+    budget = Budget(tokens=1, model="claude-*")
+    with Bridge(Script("one"), budgets=[budget], environ={}) as bridge:
+        client = bridge.anthropic()
+        asked: Any = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": HI["messages"]}
+        client.messages.create(**asked)
+        with pytest.raises(anthropic.RateLimitError) as caught:
+            client.messages.create(**asked, stream=True)
+
+        assert caught.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index]
+        assert len(bridge.interceptions) == 2
+
+
+def test_lists_of_models_are_never_refused() -> None:
+    with Bridge(Script("one"), budgets=[CENT], environ={}) as bridge:
+        ask(bridge)
+        with httpx2.Client(transport=bridge.transport()) as client:
+            listed = client.get("http://localhost/v1/models")
+
+        assert (listed.status_code, bridge.interceptions[1].end) != (429, "bridge_limit")
+
+
+def test_a_rate_limit_says_when_to_ask_again() -> None:
+    with Bridge(
+        Script("one"), rate_limits=[RateLimit(requests_per_minute=1)], environ={}
+    ) as bridge:
+        ask(bridge)
+        with httpx2.Client(transport=bridge.transport()) as client:
+            refused = client.post(
+                "http://localhost/v1/chat/completions",
+                json=HI,
+                headers={"x-llmbridge-actor": "alice"},
+            )
+
+    assert refused.status_code == 429
+    assert (refused.headers["retry-after"], "x-should-retry" in refused.headers) == ("60", False)
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert "'alice' may have 1 requests a minute" in refused.json()["error"]["message"]
+
+
+def test_a_budget_goes_on_where_it_was_before_a_restart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'usage.db'}"
+    with Bridge(Script("one"), store=url, environ={}) as bridge:
+        ask(bridge)
+
+    with Bridge(Script("two"), store=url, budgets=[CENT], environ={}) as bridge:
+        with pytest.raises(openai.RateLimitError):
+            ask(bridge)
+        ask(bridge, "bob")
+
+
+def test_each_round_counts_for_the_model_that_was_asked_for() -> None:
+    def clock() -> str:
+        """What time it is."""
+        return "noon"
+
+    budget = Budget(tokens=1, model="gpt-5-mini")
+    with Bridge(
+        Script(calls("clock"), "x", "y"), tools=[clock], budgets=[budget], environ={}
+    ) as bridge:
+        bridge.rewrite(swap_models({"gpt-*": "o3"}))
+        ask(bridge)
+        with pytest.raises(openai.RateLimitError, match="tokens of 1 tokens") as caught:
+            ask(bridge)
+        used = bridge.frames.token_usage()["total_tokens"].sum()
+
+    assert f"took {used} tokens" in caught.value.message
+
+
+def test_recordings_cost_nothing() -> None:
+    with Bridge(Script("one"), environ={}) as bridge:
+        ask(bridge)
+        recorded = bridge.records
+
+    with Bridge(Replay(recorded, strict=False), budgets=[CENT], environ={}) as bridge:
+        answers = [ask(bridge) for _ in range(3)]
+
+    assert len(answers) == 3
