@@ -1,5 +1,6 @@
 """The program as a user runs it: `python -m llmbridge` in a process of its own."""
 
+import json
 import os
 import pty
 import re
@@ -330,6 +331,31 @@ def test_a_log_level_given_there_wins_over_the_file(tmp_path: Path) -> None:
     assert ("POST /v1/messages" in error, "DEBUG" in error) == (True, False)
 
 
+def test_a_log_for_programs_is_an_object_a_line() -> None:
+    options = ["--replay", str(ANTHROPIC), "--log-format", "json", "--log", "debug"]
+    with running("serve", *options) as process:
+        with client(ready_url(process)) as http:
+            http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    lines = [json.loads(line) for line in error.splitlines()]
+    asked = next(line for line in lines if line["message"] == "interception")
+    assert (asked["level"], asked["status"], asked["end"]) == ("info", 200, "completed")
+    assert {line.get("logger") for line in lines} >= {None, "llmbridge.bodies"}
+
+
+def test_a_served_bridge_counts_when_asked() -> None:
+    with (
+        running("serve", "--replay", str(ANTHROPIC), "--metrics") as process,
+        client(ready_url(process)) as http,
+    ):
+        http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
+        reply = http.get("/metrics")
+
+    assert "interceptions_total{" in reply.text
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The signal handlers of this process, put back."""
@@ -362,6 +388,7 @@ def spoken(
         ("--upstream nobody=http://127.0.0.1:9000", "--upstream names 'nobody'"),
         ("--token a --no-token", "contradict each other"),
         ("--log loud", "--log is 'loud': give one of warning, info, debug"),
+        ("--log-format xml", "--log-format is 'xml': give one of text, json"),
         ("--speed 1", "give --replay PATH with it"),
         ("--mode once", "give --replay PATH with it"),
         ("--record a.yaml --replay b.yaml", "give the one or the other"),
@@ -410,7 +437,7 @@ OPTIONS = {
     "usage": "--store --by --since --json",
     "export": "--store --to --force --json",
     "token": "--json",
-    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --log --allow-remote",
+    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --log --log-format --metrics --traces --allow-remote",
 }
 
 

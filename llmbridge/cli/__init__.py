@@ -288,6 +288,24 @@ def serve(
             show_default="info",
         ),
     ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="How it is written: text, or json, an object a line.",
+            show_default="text",
+        ),
+    ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Count for Prometheus, at /metrics, behind the token.")
+    ] = False,
+    traces: Annotated[
+        bool,
+        typer.Option(
+            "--traces",
+            help="Send OpenTelemetry spans; `opentelemetry-instrument llmbridge serve ...` says where to.",
+        ),
+    ] = False,
     allow_remote: Annotated[
         bool,
         typer.Option(
@@ -299,7 +317,7 @@ def serve(
     from typing import cast
 
     from llmbridge.cli.serving import base_urls, serve_until_stopped
-    from llmbridge.configuration import LogLevel, Settings
+    from llmbridge.configuration import LogFormat, LogLevel, Settings
     from llmbridge.upstreams.source import Mode
 
     options = Settings(
@@ -317,6 +335,9 @@ def serve(
         allow_remote=allow_remote,
         # What there is not is refused there, too.
         log=cast("LogLevel | None", log),
+        log_format=cast("LogFormat | None", log_format),
+        metrics=metrics,
+        traces=traces,
     )
     serve_until_stopped(options, config)
 

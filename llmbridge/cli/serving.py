@@ -15,9 +15,10 @@ from msgspec.structs import asdict
 from msgspec.structs import replace as replace_fields
 
 from llmbridge.bridge import Bridge
-from llmbridge.cli.log import LoggedStore
-from llmbridge.configuration import Configuration, LogLevel, Settings
+from llmbridge.cli.log import JSONFormatter, LoggedStore, json_line, json_message, log_line
+from llmbridge.configuration import Configuration, LogFormat, LogLevel, Settings
 from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.exchange.record import Store
 from llmbridge.frontends.server import Server
 from llmbridge.providers import Provider
 from llmbridge.stores.memory import MemoryStore
@@ -45,12 +46,10 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
         raise ConfigurationError(
             "--no-token lets anybody in, and the file has people with tokens: leave out one of them"
         )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    memory = said.store in (None, "memory")
-    store = MemoryStore(MEMORY_BYTES) if memory else open_store(said.store)
+    say = _say_json if said.log_format == "json" else _say
     log = said.log or "info"
-    kept = store if log == "warning" else LoggedStore(store, _say)
-    bridge = replace(configuration, settings=said).bridge(store=kept)
+    logging.basicConfig(level=logging.WARNING, handlers=[_handler(said.log_format)])
+    bridge = replace(configuration, settings=said).bridge(store=_store(said, log))
     stop = _stopped_by_signals()
     with _log_at(log), _collecting_rarely(), bridge:
         server = bridge.serve(
@@ -59,12 +58,36 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
             token=None if said.no_token else "auto" if said.token is None else said.token,
             allow_remote=said.allow_remote,
         )
-        _say(_directions(server, made=said.token in (None, "auto")))
+        say(_directions(server, made=said.token in (None, "auto")))
         if server.guarded or said.no_token:
-            _say(_keys(bridge.providers))
+            say(_keys(bridge.providers))
         typer.echo(f"llmbridge listening on {server.url}")
         while not stop.wait(FLUSH_S):
             _flush(bridge)
+
+
+def _store(said: Settings, log: str) -> Store:
+    """What keeps the calls, and whoever follows it."""
+    memory = said.store in (None, "memory")
+    store = MemoryStore(MEMORY_BYTES) if memory else open_store(said.store)
+    if said.metrics:
+        from llmbridge.frames.metrics import MeteredStore  # noqa: PLC0415  # an extra
+
+        store = MeteredStore(store)
+    if said.traces:
+        from llmbridge.frames.traces import TracedStore  # noqa: PLC0415  # an extra
+
+        store = TracedStore(store)
+    if log == "warning":
+        return store
+    return LoggedStore(store, _say, json_line if said.log_format == "json" else log_line)
+
+
+def _handler(log_format: str | None) -> logging.Handler:
+    text = logging.Formatter("%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSONFormatter() if log_format == "json" else text)
+    return handler
 
 
 def base_urls(upstreams: Iterable[str]) -> dict[str, str]:
@@ -81,6 +104,10 @@ def _check(options: Settings) -> None:
     if options.log not in (None, *get_args(LogLevel)):
         raise ConfigurationError(
             f"--log is {options.log!r}: give one of {', '.join(get_args(LogLevel))}"
+        )
+    if options.log_format not in (None, *get_args(LogFormat)):
+        raise ConfigurationError(
+            f"--log-format is {options.log_format!r}: give one of {', '.join(get_args(LogFormat))}"
         )
     if options.no_token and options.token not in (None, "auto"):
         raise ConfigurationError(
@@ -146,6 +173,10 @@ def _collecting_rarely() -> Generator[None]:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
+
+
+def _say_json(line: str) -> None:
+    _say(json_message(line))
 
 
 def _stopped_by_signals() -> Event:

@@ -19,6 +19,7 @@ from llmbridge.configuration.file import tree_of
 from llmbridge.configuration.settings import (
     BreakerRow,
     BudgetRow,
+    LogFormat,
     LogLevel,
     PersonRow,
     ProviderRow,
@@ -50,6 +51,7 @@ from llmbridge.upstreams.replay import Replay
 __all__ = [
     "BreakerRow",
     "Configuration",
+    "LogFormat",
     "LogLevel",
     "PersonRow",
     "ProviderRow",

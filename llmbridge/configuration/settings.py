@@ -18,8 +18,12 @@ _Kind = TypeVar("_Kind")
 LogLevel = Literal["warning", "info", "debug"]
 """What `llmbridge serve` writes to standard error; `info` where nothing is said."""
 
+LogFormat = Literal["text", "json"]
+"""A line a call, or an object a line."""
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "log": get_args(LogLevel),
+    "log_format": get_args(LogFormat),
     "mode": get_args(Mode),
     "auth": get_args(Auth),
     "per": ("day", "month"),
@@ -125,6 +129,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budgets: tuple[BudgetRow, ...] = ()
     rate_limits: tuple[RateLimitRow, ...] = ()
     log: LogLevel | None = None
+    log_format: LogFormat | None = None
+    metrics: bool = False
+    traces: bool = False
 
 
 class Proxied(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

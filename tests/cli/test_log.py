@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -5,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from llmbridge.cli.log import LoggedStore, log_line
+from llmbridge.cli.log import LoggedStore, json_line, log_line
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.memory import MemoryStore
@@ -34,6 +35,50 @@ def test_a_line_stays_one_line_whatever_the_client_sent() -> None:
     line = log_line(hostile, [])
 
     assert "m 2026 forged�[2J 400 completed - 1.250s: first second" in line
+
+
+def test_an_object_is_the_row_of_the_frames() -> None:
+    line = json.loads(json_line(ENDED, [RECORD]))
+
+    assert line.pop("time") > "2026"
+    assert line == {
+        "level": "info",
+        "message": "interception",
+        "interception_id": "one",
+        "started_at": "2026-11-20T08:30:01.000000Z",
+        "ended_at": "2026-11-20T08:30:02.250000Z",
+        "duration_s": 1.25,
+        "ttft_s": 0.5,
+        "frontend": "direct",
+        "provider": "openai",
+        "dialect": "openai.chat",
+        "model": "gpt-4o-mini",
+        "streaming": False,
+        "rounds": 1,
+        "status": 200,
+        "end": "completed",
+        "stop_reason": "stop",
+        "input_tokens": 4,
+        "cache_read_tokens": 5,
+        "output_tokens": 4,
+        "total_tokens": 13,
+        "cost_usd": line["cost_usd"],
+        "events": 0,
+        "bytes": len(ANSWER),
+        "replayed": False,
+        "stop": "stop",
+        "asked_model": "gpt-4o-mini",
+    }
+
+
+def test_an_object_stays_one_line_whatever_the_client_sent() -> None:
+    hostile = replace(ENDED, model="m\n{}\u2028\x1b[2J", error="\ud800")
+
+    line = json_line(hostile, [])
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["asked_model"] == hostile.model
 
 
 async def test_the_store_keeps_everything_and_a_line_is_said_for_each_end() -> None:

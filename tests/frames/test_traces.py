@@ -60,7 +60,6 @@ def told(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
-@pytest.mark.feature("aibridge", 35)
 def test_a_call_is_a_span_with_its_round_below(spans: Spans) -> None:
     with bridge_of(spans, reply("It is noon.", usage=USAGE)) as bridge:
         ask(bridge, **{"x-llmbridge-actor": "ann"})
