@@ -14,6 +14,7 @@ from functools import reduce
 from typing import cast
 
 from llmbridge.errors import BridgeError, End
+from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.providers import Provider
 from llmbridge.wire.dialect import Dialect
 
@@ -116,7 +117,7 @@ class Call:
 
     `dialect` is the provider's; `client_dialect` is the client's where it is another one, and the answer must be
     translated. `round` counts the times an upstream is asked. `arrived_s` is the request's own. `faults` collects what is
-    injected on the way; `replace` hands on the same list.
+    injected on the way, `tool_runs` the tools that were run for the answer; `replace` hands on the same lists.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Call:
     round: int = 0
     arrived_s: float | None = field(default=None, compare=False)
     faults: list[str] = field(default_factory=list[str], compare=False)
+    tool_runs: list[ToolRun] = field(default_factory=list[ToolRun], compare=False)
 
     def anew(self, id: str, arrived_s: float | None) -> "Call":
         """The same call for one more client; nothing has happened to it yet."""
@@ -269,6 +271,10 @@ class Reply:
         for see in self._see:
             see(chunk)
         return chunk
+
+    def follow(self, source: "Reply | None") -> None:
+        """The bytes come from this reply now; from None while there is none."""
+        self._source = source
 
     def raise_loud(self) -> None:
         """Raise what no client may take for an answer, and end there; frontends in the client's own process call this.

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from anyio.from_thread import BlockingPortal
@@ -11,7 +12,7 @@ from llmbridge.canon.messages import ToolCall, ToolResult, ToolSpec
 
 @runtime_checkable
 class Toolbox(Protocol):
-    """Tools that the bridge runs itself."""
+    """Tools that the bridge runs itself. One that is a server has a `name`, which records keep."""
 
     def specs(self) -> Sequence[ToolSpec]:
         """What is on offer, by names that no two tools share."""
@@ -41,8 +42,23 @@ Gate = Callable[[ToolCall], str | Awaitable[str | None] | None]
 
 @dataclass(frozen=True, slots=True)
 class ToolLimits:
-    """How far the bridge goes with tools for one answer."""
+    """How far the bridge goes with tools for one answer; `memory_bytes` is for what it hid in all of them."""
 
     rounds: int = 10
     tool_timeout_s: float = 60
     result_chars: int = 100_000
+    memory_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """One call of a tool of the bridge, as it went: `error` is what the model was told, or why it was not run."""
+
+    tool_call_id: str
+    name: str
+    round: int
+    server: str | None
+    started_at: datetime
+    duration_s: float | None
+    result: str | None = None
+    error: str | None = None

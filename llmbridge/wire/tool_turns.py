@@ -1,22 +1,28 @@
-"""Edits of a request that carry tools: offer them, and tell the model what its calls came to.
+"""Edits of a request that carry tools: offer them, tell the model what its calls came to, put back what was hidden.
 
 All else in the body stays as the client sent it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from llmbridge.canon.messages import (
     Ask,
-    AssistantMessage,
     Context,
     JsonObject,
+    Text,
     ToolResult,
     ToolSpec,
+    UserMessage,
 )
+from llmbridge.wire.anthropic_rounds import MessagesRounds
 from llmbridge.wire.dialect import Dialect
-from llmbridge.wire.loose_json import is_list, is_object
+from llmbridge.wire.loose_json import is_list, is_object, objects, text
+from llmbridge.wire.openai_chat_rounds import ChatRounds
+from llmbridge.wire.openai_responses_rounds import ResponseRounds
+from llmbridge.wire.rounds import Rounds
 
 _TURNS: Mapping[str, str] = MappingProxyType(
     {"anthropic.messages": "messages", "openai.chat": "messages", "openai.responses": "input"}
@@ -24,37 +30,81 @@ _TURNS: Mapping[str, str] = MappingProxyType(
 """Where a dialect keeps the conversation."""
 
 _FORCED = ("required", "any")
+_RESULTS = ("function_call_output", "custom_tool_call_output")
 
 
-def takes_tools(dialect: Dialect) -> bool:
-    """True where these edits are known."""
-    return dialect.name in _TURNS
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What stands in place of an answer of ours when a client brings it back.
+
+    `turns` is all that the model said and was told on the way, `results` what the last calls of ours came to,
+    `response_id` the last of the provider's ids.
+    """
+
+    turns: tuple[JsonObject, ...]
+    results: tuple[JsonObject, ...] = ()
+    response_id: str | None = None
+
+
+Find = Callable[[Sequence[str], Sequence[str] | None], Hidden | None]
+"""What was hidden in an answer with one of these ids, after these words of the user; None: they are not known here."""
+
+
+def takes_tools(dialect: Dialect, body: JsonObject) -> bool:
+    """True where these edits are known, and tools can be added: old `functions` go with no others."""
+    return dialect.name in _TURNS and "functions" not in body
+
+
+def rounds(dialect: Dialect, body: JsonObject, ours: Container[str]) -> Rounds:
+    """Several answers to this question of a client as one."""
+    match dialect.name:
+        case "anthropic.messages":
+            return MessagesRounds(ours)
+        case "openai.chat":
+            options = body.get("stream_options")
+            wanted = is_object(options) and options.get("include_usage") is True
+            return ChatRounds(ours, usage=wanted)
+        case _:
+            return ResponseRounds(ours)
 
 
 def add_tools(dialect: Dialect, body: JsonObject, specs: Sequence[ToolSpec]) -> dict[str, Any]:
-    """The body with these tools beside the client's own, always in the same order, so that prompt caches hold."""
+    """The body with these tools beside the client's own, always in the same order, so that prompt caches hold.
+
+    Chat Completions are asked for one choice, and for the usage of a stream.
+    """
     ordered = tuple(sorted(specs, key=lambda spec: spec.name))
     added = dialect.encode_request(Ask(context=Context(tools=ordered)))["tools"]
     theirs = body.get("tools")
     own = theirs if is_list(theirs) else []
     # Anthropic's clients mark the last of their tools as the end of a cached prefix: nothing may come after it.
     first = dialect.name == "anthropic.messages"
-    return {**body, "tools": [*added, *own] if first else [*own, *added]}
+    more: dict[str, Any] = {**body, "tools": [*added, *own] if first else [*own, *added]}
+    if dialect.name == "openai.chat":
+        if more.get("n") not in (None, 1):
+            more["n"] = 1
+        if more.get("stream") is True:
+            options = more.get("stream_options")
+            kept = options if is_object(options) else {}
+            more["stream_options"] = {**kept, "include_usage": True}
+    return more
 
 
 def add_turn(
-    dialect: Dialect, body: JsonObject, said: AssistantMessage, results: Sequence[ToolResult]
+    dialect: Dialect, body: JsonObject, said: Sequence[JsonObject], results: Sequence[JsonObject]
 ) -> dict[str, Any]:
-    """The body with what the assistant said and the results of its calls at the end of the conversation.
+    """The body with what the assistant said and what its calls came to at the end of the conversation.
 
     A choice that forces a call is let go, since a call was made: it would be forced for ever.
     """
     key = _TURNS[dialect.name]
-    ask = Ask(context=Context(messages=(said, *results)))
     before = body.get(key)
     if isinstance(before, str):
         before = [{"role": "user", "content": before}]
-    turns = [*(before if is_list(before) else []), *dialect.encode_request(ask)[key]]
+    turns = [*(before if is_list(before) else []), *tellable(body, said), *results]
+    if body.get("conversation") and dialect.name == "openai.responses":
+        # The provider has kept what was asked and said before.
+        turns = [*results]
     longer: dict[str, Any] = {**body, key: turns}
     choice = body.get("tool_choice")
     if choice in _FORCED:
@@ -62,3 +112,138 @@ def add_turn(
     elif is_object(choice) and choice.get("type") in _FORCED:
         longer["tool_choice"] = {**choice, "type": "auto"}
     return longer
+
+
+def encode_results(dialect: Dialect, results: Sequence[ToolResult]) -> list[JsonObject]:
+    """What the calls came to, as a request tells it."""
+    encoded = dialect.encode_request(Ask(context=Context(messages=tuple(results))))
+    told: list[JsonObject] = encoded[_TURNS[dialect.name]]
+    return told
+
+
+def tellable(body: JsonObject, said: Sequence[JsonObject]) -> list[JsonObject]:
+    """What was said, without reasoning that a provider which keeps nothing could not know again."""
+    if body.get("store") is not False:
+        return list(said)
+    return [
+        item
+        for item in said
+        if item.get("type") != "reasoning" or item.get("encrypted_content") is not None
+    ]
+
+
+def spoken(dialect: Dialect, items: Sequence[JsonObject]) -> tuple[str, ...]:
+    """The words of the user and of tools in a part of a conversation: by them it is known again."""
+    ask = dialect.decode_request({_TURNS[dialect.name]: list(items)})
+    return tuple(
+        part.text
+        for message in ask.context.messages
+        if isinstance(message, UserMessage | ToolResult)
+        for part in message.content
+        if isinstance(part, Text)
+    )
+
+
+def asked(dialect: Dialect, body: JsonObject) -> tuple[str, ...] | None:
+    """The same for all that a request tells; None where the provider keeps the conversation."""
+    if body.get("previous_response_id") or body.get("conversation"):
+        return None
+    value = body.get(_TURNS[dialect.name])
+    items = [{"role": "user", "content": value}] if isinstance(value, str) else objects(value)
+    return spoken(dialect, items)
+
+
+def put_back(dialect: Dialect, body: JsonObject, find: Find) -> JsonObject:
+    """The body with what was hidden in the answers that the client brings back."""
+    earlier = find([text(body.get("previous_response_id"))], None)
+    if earlier is not None and earlier.response_id:
+        body = {**body, "previous_response_id": earlier.response_id}
+    items = body.get(_TURNS[dialect.name])
+    if not is_list(items) or not all(is_object(item) for item in items):
+        return body
+    told = {
+        "anthropic.messages": _to_messages,
+        "openai.chat": _to_chat,
+        "openai.responses": _to_input,
+    }[dialect.name](dialect, items, find)
+    longer = list(told)
+    return body if longer == items else {**body, _TURNS[dialect.name]: longer}
+
+
+def _to_messages(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
+    """Results of one turn belong in one message, and to its beginning."""
+    results: list[JsonObject] = []
+    for place, item in enumerate(items):
+        if item.get("role") == "user" and results:
+            content = item.get("content")
+            own = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            item, results = {**item, "content": [*results, *objects(own)]}, []
+        blocks = objects(item.get("content")) if item.get("role") == "assistant" else []
+        calls = {
+            text(block.get("id")): block for block in blocks if block.get("type") == "tool_use"
+        }
+        hidden = _found(dialect, items[:place], [*calls], find)
+        if hidden is None:
+            yield item
+            continue
+        *before, last = hidden.turns
+        yield from before
+        # The client may have marked its own call as the end of a cached prefix.
+        said = [calls.get(text(block.get("id")), block) for block in objects(last["content"])]
+        yield {**last, "content": said}
+        results = [block for message in hidden.results for block in message["content"]]
+    if results:
+        yield {"role": "user", "content": results}
+
+
+def _to_chat(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
+    for place, item in enumerate(items):
+        ids = [text(call.get("id")) for call in objects(item.get("tool_calls"))]
+        hidden = _found(dialect, items[:place], ids, find)
+        if hidden is None:
+            yield item
+        else:
+            yield from hidden.turns
+            yield from hidden.results
+
+
+def _to_input(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
+    """All items of one answer stand in a row; where the provider keeps them, only results come."""
+    place, called = 0, set[str]()
+    while place < len(items):
+        end = place
+        while end < len(items) and _is_said(items[end]):
+            end += 1
+        run, item = items[place:end], items[place]
+        ids = [text(each.get(key)) for each in run for key in ("id", "call_id")]
+        called.update(ids)
+        if run:
+            hidden = _found(dialect, items[:place], [id for id in ids if id], find)
+            yield from run if hidden is None else (*hidden.turns, *hidden.results)
+            place = end
+            continue
+        if item.get("type") in _RESULTS and (id := text(item.get("call_id"))) not in called:
+            hidden = find([id], None)
+            called.update(hidden_ids(hidden))
+            yield from hidden.results if hidden else ()
+        yield item
+        place += 1
+
+
+def hidden_ids(hidden: Hidden | None) -> list[str]:
+    """The ids of the calls that were hidden, or stood beside them."""
+    return [text(item.get("call_id")) for item in hidden.turns] if hidden else []
+
+
+def _found(
+    dialect: Dialect, before: Sequence[JsonObject], ids: Sequence[str], find: Find
+) -> Hidden | None:
+    return find(ids, spoken(dialect, before)) if ids else None
+
+
+def _is_said(item: JsonObject) -> bool:
+    """True for what a model said."""
+    if item.get("type", "message") == "message":
+        return item.get("role") == "assistant"
+    kind = text(item.get("type"))
+    return not kind.endswith(("_output", "_response"))

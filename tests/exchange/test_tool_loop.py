@@ -138,15 +138,6 @@ def test_three_rounds_with_parallel_calls_of_one_tool_run_each(ask: Any, streami
     ]
 
 
-def test_mixed_calls_leave_the_client_its_own_when_the_model_asks_again(ask: Any, streaming: bool):
-    mixed = calls(ToolCall("a", "clock", {}), ToolCall("b", "mine", {"x": 1}))
-    script = Script(mixed, calls(ToolCall("c", "mine", {"x": 2}), text="Now you."))
-    with Bridge(script, tools=[clock]) as bridge:
-        texts, uses, tokens = ask(bridge, streaming, ["mine"])
-
-    assert (joined(texts), uses, tokens) == ("Now you.", [("mine", {"x": 2})], (20, 10))
-
-
 def test_a_clients_own_parallel_calls_reach_it(ask: Any, streaming: bool):
     script = Script(calls(ToolCall("a", "mine", {"x": 1}), ToolCall("b", "mine", {"x": 2})))
     with Bridge(script, tools=[clock]) as bridge:

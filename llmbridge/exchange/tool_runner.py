@@ -1,0 +1,151 @@
+"""Running the bridge's own tools: side by side, within limits, past the gate, each on record however it ends."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from time import monotonic as system_monotonic
+from typing import Any
+
+import anyio
+
+from llmbridge.canon.messages import Image, Text, ToolCall, ToolResult, ToolSpec
+from llmbridge.canon.strict_json import loads_strict
+from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.call import Call
+from llmbridge.exchange.recorder import Clock, utc_now
+from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits, ToolRun
+from llmbridge.wire.loose_json import is_object
+
+_logger = logging.getLogger("llmbridge")
+
+
+class ToolRunner:
+    """Runs calls; `gate` may refuse one, with words for the model."""
+
+    def __init__(
+        self,
+        toolboxes: Sequence[Toolbox],
+        gate: Gate | None,
+        limits: ToolLimits,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = system_monotonic,
+    ) -> None:
+        self._toolboxes = tuple(toolboxes)
+        self._gate = gate
+        self._limits = limits
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def specs(self) -> list[ToolSpec]:
+        """All that is on offer."""
+        return [spec for box in self._toolboxes for spec in box.specs()]
+
+    def owners(self) -> dict[str, Toolbox]:
+        """Whose each tool is, by its name.
+
+        Raises:
+            ConfigurationError: two tools have one name.
+        """
+        owners: dict[str, Toolbox] = {}
+        for box in self._toolboxes:
+            for spec in box.specs():
+                if spec.name in owners:
+                    raise ConfigurationError(f"two tools are called {spec.name!r}: rename one")
+                owners[spec.name] = box
+        return owners
+
+    async def run(
+        self, asked: Call, calls: Sequence[ToolCall], owners: dict[str, Toolbox]
+    ) -> list[ToolResult]:
+        """The results of these calls, in their order; they run side by side."""
+        results: dict[int, ToolResult] = {}
+
+        async def one(place: int, call: ToolCall) -> None:
+            results[place] = await self._on_record(asked, call, owners[call.name])
+
+        async with anyio.create_task_group() as tasks:
+            for place, call in enumerate(calls):
+                tasks.start_soon(one, place, call)
+        return [results[place] for place in range(len(calls))]
+
+    def skip(
+        self, asked: Call, calls: Sequence[ToolCall], owners: dict[str, Toolbox], why: str
+    ) -> None:
+        """Put on record that these were not run."""
+        now = self._clock()
+        for call in calls:
+            server = getattr(owners[call.name], "name", None)
+            run = ToolRun(call.id, call.name, asked.round, server, now, None, error=why)
+            asked.tool_runs.append(run)
+
+    async def _on_record(self, asked: Call, call: ToolCall, box: Toolbox) -> ToolResult:
+        started_at, start = self._clock(), self._monotonic()
+        told, failed = "the client left while it ran", True
+        try:
+            result = await self._run(call, box)
+            told, failed = _words(result), result.is_error
+        finally:
+            run = ToolRun(
+                call.id,
+                call.name,
+                asked.round,
+                getattr(box, "name", None),
+                started_at,
+                self._monotonic() - start,
+                None if failed else told,
+                told if failed else None,
+            )
+            asked.tool_runs.append(run)
+        return result
+
+    async def _run(self, call: ToolCall, box: Toolbox) -> ToolResult:
+        seconds = self._limits.tool_timeout_s
+        try:
+            if not is_object(_arguments(call)):
+                return _failed(call, "the arguments are not a JSON object")
+            with anyio.fail_after(seconds):
+                refused = await self._refused(call)
+                if refused is not None:
+                    return _failed(call, f"the call was refused: {refused}")
+                result = await box.call(call)
+        except TimeoutError:
+            return _failed(call, f"the tool {call.name!r} did not answer within {seconds:g} s")
+        except Exception as error:
+            # The border: a user's function, or somebody else's server.
+            _logger.exception("the tool %r failed", call.name)
+            return _failed(call, f"the tool failed with {type(error).__name__}: {error}")
+        return replace(result, tool_call_id=call.id, content=tuple(self._capped(result)))
+
+    async def _refused(self, call: ToolCall) -> str | None:
+        said = self._gate(call) if self._gate is not None else None
+        return await said if inspect.isawaitable(said) else said
+
+    def _capped(self, result: ToolResult) -> Iterator[Text | Image]:
+        left = self._limits.result_chars
+        for part in result.content:
+            if not isinstance(part, Text):
+                yield part
+            elif len(part.text) <= left:
+                left -= len(part.text)
+                yield part
+            else:
+                cut = len(part.text) - left
+                yield Text(f"{part.text[:left]}\n[{cut:,} more characters were left out]")
+                left = 0
+
+
+def _words(result: ToolResult) -> str:
+    return "".join(part.text for part in result.content if isinstance(part, Text))
+
+
+def _arguments(call: ToolCall) -> Any:
+    """The arguments, read strictly: what was cut short is not guessed."""
+    try:
+        return loads_strict(call.text.encode()) if call.text.strip() else {}
+    except ValueError:
+        return None
+
+
+def _failed(call: ToolCall, why: str) -> ToolResult:
+    return ToolResult(call.id, (Text(f"Error: {why}"),), is_error=True)
