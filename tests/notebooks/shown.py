@@ -197,4 +197,29 @@ SHOWN = {
         "gate": "Error: the call was refused: the warehouse in Paris is closed",
         "end": "",
     },
+    "mcp-tools": {
+        "server": "Writing warehouse.py",
+        "bridge": "['bmcp_warehouse_stock', 'bmcp_warehouse_take']",
+        "ask": "Two lamps are yours. There is no sofa.",
+        "calls": """
+            12
+            2 taken, 10 left
+            Error executing tool take: there is no sofa
+               round                  name                     arguments  injected
+            0      0  bmcp_warehouse_stock            {"article":"lamp"}      True
+            1      1   bmcp_warehouse_take  {"article":"lamp","count":2}      True
+            2      2   bmcp_warehouse_take  {"article":"sofa","count":1}      True
+            text/html
+        """,
+        "rounds": """
+            user text | Two lamps and a sofa, please.
+            assistant tool_use | {'article': 'lamp'}
+            user tool_result | [{'type': 'text', 'text': '12'}]
+            assistant tool_use | {'article': 'lamp', 'count': 2}
+            user tool_result | [{'type': 'text', 'text': '2 taken, 10 left'}]
+            assistant tool_use | {'article': 'sofa', 'count': 1}
+            user tool_result | [{'type': 'text', 'text': 'Error executing tool take: there is no sofa'}]
+        """,
+        "end": "",
+    },
 }
