@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from llmbridge.errors import (
 )
 from llmbridge.exchange.call import Handle, Request
 from llmbridge.exchange.proxied import PATH
+from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
 from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
 from llmbridge.frontends.passing import caller_of, request_fields
 from llmbridge.frontends.people import People, Person
@@ -37,10 +39,16 @@ EncodeError = Callable[[Request, BridgeError], bytes]
 ARRIVED_S = "llmbridge.arrived_s"
 """The key of the scope under which our own connections say when a request was complete."""
 
+BODY = "llmbridge.body"
+"""The key under which they give the whole body, where it came with the head."""
+
 # Calliope's clients have no other field for it there.
 _ALSO: Mapping[str, Collection[str]] = dict.fromkeys(
     ("/web", "/crawl", "/api/web", "/api/crawl"), ("key",)
 )
+
+HEADS_BYTES = 1024 * 1024
+"""Of the heads that are remembered."""
 
 _NO_WEBSOCKET = "WebSockets are not served here: send the request with POST over HTTP"
 # Codex takes 426 for a word to go on over HTTP at once; other failures it tries again first.
@@ -85,6 +93,7 @@ class ASGIApp:
         self._encode_error = encode_error
         self._door = Door(token, allowed_hosts, allowed_origins, people)
         self._limits = limits
+        self._heads = Remembered[_Head](HEADS_BYTES)
         self._in_flight = 0
         self._relays: set[Relay] = set()
         self._uploads: set[asyncio.Timeout] = set()
@@ -135,43 +144,56 @@ class ASGIApp:
             await send({"type": "lifespan.startup.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrival = _Arrival(scope)
+        key = _key(scope)
+        known = self._heads.get(key)
+        head = known or _Head(scope)
         try:
-            fields = fields_by_name(arrival.pairs)
-            self._door.check_origin(fields)
-            if arrival.path == "/healthz":
-                await _answer(send, 200, b'{"status":"ok"}')
+            if known is None and await self._is_answered(head, send):
                 return
-            # The clients of `/stream` may send the token as it is.
-            bare = PATH.fullmatch(arrival.path) is not None
-            arrival.admitted = self._door.check_caller(
-                arrival.method, fields, bare=bare, also=_ALSO.get(arrival.path, ())
-            )
-            if arrival.method == "GET" and _is_websocket(fields):
-                raise UpgradeRefused(_NO_WEBSOCKET)
-            if arrival.path == "/metrics" and self._metrics is not None:
-                _check_may_see_all(arrival.admitted.person)
-                text = await anyio.to_thread.run_sync(self._metrics)
-                await _answer(send, 200, text)
-                return
-            self._check_room(fields)
+            self._check_room(head)
+            if known is None:
+                # Who may come in does not change as long as the app is there.
+                self._heads.put(key, head, OVERHEAD_BYTES + head.size_bytes)
             self._in_flight += 1
             try:
-                await self._take(arrival, receive, send)
+                await self._take(head, scope, receive, send)
             finally:
                 self._leave()
         except BridgeError as error:
-            await self._refuse(arrival.request(b""), send, error)
+            await self._refuse(head.request(b""), send, error)
 
-    def _check_room(self, fields: Mapping[str, str]) -> None:
+    async def _is_answered(self, head: "_Head", send: Send) -> bool:
+        """Check who comes; True where this was for the server itself, and is done.
+
+        Raises:
+            BridgeError: the request is not let in.
+        """
+        fields = fields_by_name(head.pairs)
+        self._door.check_origin(fields)
+        if head.path == "/healthz":
+            await _answer(send, 200, b'{"status":"ok"}')
+            return True
+        # The clients of `/stream` may send the token as it is.
+        bare = PATH.fullmatch(head.path) is not None
+        head.admitted = self._door.check_caller(
+            head.method, fields, bare=bare, also=_ALSO.get(head.path, ())
+        )
+        if head.method == "GET" and _is_websocket(fields):
+            raise UpgradeRefused(_NO_WEBSOCKET)
+        if head.path == "/metrics" and self._metrics is not None:
+            _check_may_see_all(head.admitted.person)
+            await _answer(send, 200, await anyio.to_thread.run_sync(self._metrics))
+            return True
+        return False
+
+    def _check_room(self, head: "_Head") -> None:
         if self._stopping:
             raise BridgeShutdown("the bridge is shutting down")
         if self._in_flight >= self._limits.in_flight:
             raise Overloaded(
                 f"{self._limits.in_flight} calls are under way, which is the limit: try again soon"
             )
-        declared = fields.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._limits.body_bytes:
+        if head.declared_bytes > self._limits.body_bytes:
             raise self._too_large()
 
     def _leave(self) -> None:
@@ -179,18 +201,20 @@ class ASGIApp:
         if not self._in_flight and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
-    async def _take(self, arrival: "_Arrival", receive: Receive, send: Send) -> None:
+    async def _take(self, head: "_Head", scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request and relay its reply."""
-        body = await self._body(receive)
+        body = scope.get(BODY)
+        if body is None:
+            body = await self._body(receive)
         if body is None:
             return
         relay = Relay(self._handle, receive, send, self._limits.stall_s, self._limits.ping_s)
         self._relays.add(relay)
         try:
-            await relay.run(arrival.request(body))
+            await relay.run(head.request(body, scope.get(ARRIVED_S)))
         except StreamCut as cut:
             level = logging.INFO if self._stopping else logging.WARNING
-            _logger.log(level, "%s %s: %s", arrival.method, arrival.path, cut)
+            _logger.log(level, "%s %s: %s", head.method, head.path, cut)
             raise
         finally:
             self._relays.discard(relay)
@@ -241,8 +265,8 @@ class ASGIApp:
         await _answer(send, error.status, self._encode_error(request, error), more)
 
 
-class _Arrival:
-    """A request of which the head has come."""
+class _Head:
+    """The head of a request: who comes, and what for."""
 
     def __init__(self, scope: Scope) -> None:
         self.method: str = scope["method"]
@@ -251,30 +275,55 @@ class _Arrival:
         ]
         self.path = _path(scope)
         self.admitted = Admitted()
-        self._scope = scope
+        self._scheme: str = scope.get("scheme", "http")
+        self._query: bytes = scope.get("query_string", b"")
+        self._bodiless: Request | None = None
 
-    def request(self, body: bytes) -> Request:
+    @property
+    def size_bytes(self) -> int:
+        """About how much it is."""
+        return sum(len(name) + len(value) for name, value in self.pairs)
+
+    @cached_property
+    def declared_bytes(self) -> int:
+        """How long the body will be, where that is said; else 0."""
+        declared = dict(self.pairs).get("content-length", "")
+        return int(declared) if declared.isdecimal() else 0
+
+    def request(self, body: bytes, arrived_s: float | None = None) -> Request:
         """The request as the bridge sees it, without what was meant for the server alone."""
+        bare = self._bodiless
+        if bare is None:
+            bare = self._bodiless = self._without_body()
+        return Request(bare.method, bare.url, bare.headers, body, bare.caller, arrived_s)
+
+    def _without_body(self) -> Request:
         fields = dict(self.pairs)
         connection = fields.get("connection", "")
         passed = request_fields(self.pairs, connection, ("cookie", *self.admitted.consumed))
         person, caller = self.admitted.person, caller_of("server", fields)
-        return Request(
-            self.method,
-            self._url(fields),
-            passed,
-            body,
-            caller if person is None else person.speaking(caller),
-            self._scope.get(ARRIVED_S),
-        )
+        caller = caller if person is None else person.speaking(caller)
+        return Request(self.method, self._url(fields), passed, b"", caller)
 
     def _url(self, fields: Mapping[str, str]) -> str:
         host = fields.get("host", "")
         if not host_name(host):
             host = "localhost"
-        query: bytes = self._scope.get("query_string", b"")
-        rest = "?" + query.decode("latin-1") if query else ""
-        return f"{self._scope.get('scheme', 'http')}://{host}{self.path}{rest}"
+        rest = "?" + self._query.decode("latin-1") if self._query else ""
+        return f"{self._scheme}://{host}{self.path}{rest}"
+
+
+def _key(scope: Scope) -> tuple[object, ...]:
+    """All of a scope that a head is made of."""
+    return (
+        scope["method"],
+        scope["path"],
+        scope.get("raw_path"),
+        scope.get("query_string"),
+        scope.get("root_path"),
+        scope.get("scheme"),
+        tuple(map(tuple, scope["headers"])),
+    )
 
 
 def _check_may_see_all(person: Person | None) -> None:

@@ -13,7 +13,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from llmbridge.frontends.asgi import ARRIVED_S
+from llmbridge.frontends.asgi import ARRIVED_S, BODY
 from llmbridge.frontends.relay import StreamCut
 
 HEAD_BYTES = 32 * 1024
@@ -120,7 +120,12 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._open.start(partial(super()._start_asgi_task, cycle, app), self.loop)
+        self._open.start(partial(self._begin, cycle, app), self.loop)
+
+    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if not cycle.more_body and not cycle.disconnected:
+            cycle.scope[BODY] = bytes(cycle.body)  # type: ignore[literal-required]  # a key of ours
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

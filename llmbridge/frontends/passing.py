@@ -133,23 +133,26 @@ def _dropped(connection: str) -> frozenset[str]:
 
 
 def reply_fields(
-    headers: Headers, kept_back: Collection[str] = ("content-length",)
+    headers: Headers, kept_back: Collection[str] = frozenset({"content-length"})
 ) -> list[tuple[bytes, bytes]]:
     """The fields of a reply as bytes, names in lower case, without those of this hop and those `kept_back`.
 
     Raises:
         UpstreamError: a field cannot be sent: it would end the line, or is no Latin-1.
     """
-    pairs = [(name.lower(), value) for name, value in headers.pairs]
-    dropped = HOP_BY_HOP
+    return [*_reply_fields(headers.pairs, frozenset(kept_back))]
+
+
+@lru_cache(maxsize=256)
+def _reply_fields(
+    pairs: tuple[tuple[str, str], ...], kept_back: frozenset[str]
+) -> tuple[tuple[bytes, bytes], ...]:
+    pairs = tuple((name.lower(), value) for name, value in pairs)
+    dropped = HOP_BY_HOP | kept_back
     for name, value in pairs:
         if name == "connection":
             dropped |= _dropped(value)
-    return [
-        _sendable(name, value)
-        for name, value in pairs
-        if name not in dropped and name not in kept_back
-    ]
+    return tuple(_sendable(name, value) for name, value in pairs if name not in dropped)
 
 
 def _sendable(name: str, value: str) -> tuple[bytes, bytes]:

@@ -114,17 +114,15 @@ class Relay:
             StreamCut: what was sent must not look whole.
         """
         self._request = request
-        async with asyncio.TaskGroup() as group:
-            self._timer = self._loop.call_later(SETTLE_S, self._settle, group)
-            try:
-                await self._read(group)
-                await self._see_off()
-            finally:
-                self._timer.cancel()
-                if self._pinger is not None:
-                    self._pinger.cancel()
-                if self._watcher is not None:
-                    self._watcher.cancel()
+        self._timer = self._loop.call_later(SETTLE_S, self._settle)
+        try:
+            await self._read()
+            await self._see_off()
+        finally:
+            self._timer.cancel()
+            if self._pinger is not None:
+                self._pinger.cancel()
+            await self._dismiss()
         if self._stalled:
             raise StreamCut("the client stopped reading")
         if self._given_up == "client_gone" or self._failure is None:
@@ -133,24 +131,35 @@ class Relay:
             raise self._failure
         raise StreamCut(f"the reply broke off: {self._failure.message}")
 
+    async def _dismiss(self) -> None:
+        """Wait for the children to end: nobody is watched or written to any more."""
+        children = [child for child in (self._writer, self._watcher) if child is not None]
+        if children:
+            for child in children:
+                child.cancel()
+            await asyncio.wait(children)
+            for child in children:
+                if not child.cancelled():
+                    child.result()
+
     def stop(self) -> None:
         """End the reply now with what its dialect says last."""
         self._give_up("bridge_shutdown")
 
     # The reader
 
-    async def _read(self, group: asyncio.TaskGroup) -> None:
+    async def _read(self) -> None:
         starter = None
         try:
             self._reply = reply = await self._handle(self._request)
             if self._given_up is not None:
                 raise asyncio.CancelledError  # The handle did not listen.
-            starter = self._loop.call_soon(self._start_writer, group)
+            if not reply.at_once:
+                starter = self._loop.call_soon(self._start_writer)
             async for chunk in reply:
                 self._put(chunk)
                 if self._size >= QUEUE_BYTES:
-                    self._drained = self._loop.create_future()
-                    await self._drained
+                    await self._drain()
         except asyncio.CancelledError:
             await self._part(self._given_up or "client_gone")
             self._swallow_cancel()
@@ -193,6 +202,12 @@ class Relay:
             if self._task is not None:
                 self._task.cancel(end)
 
+    async def _drain(self) -> None:
+        self._drained = self._loop.create_future()
+        if self._writer is None:
+            self._start_writer()
+        await self._drained
+
     def _put(self, chunk: bytes) -> None:
         self._pending.append(chunk)
         self._size += len(chunk)
@@ -209,8 +224,9 @@ class Relay:
 
     # The writer
 
-    def _start_writer(self, group: asyncio.TaskGroup) -> None:
-        self._writer = group.create_task(self._write())
+    def _start_writer(self) -> None:
+        if self._writer is None:
+            self._writer = self._loop.create_task(self._write())
 
     async def _see_off(self) -> None:
         """Write what is left, or let the writer do so."""
@@ -273,9 +289,9 @@ class Relay:
 
     # The client
 
-    def _settle(self, group: asyncio.TaskGroup) -> None:
+    def _settle(self) -> None:
         """The call takes its time: watch the client from now on."""
-        self._watcher = group.create_task(self._watch())
+        self._watcher = self._loop.create_task(self._watch())
         self._timer = self._loop.call_later(self._stall_s / 8, self._check)
         self._pinger = self._loop.call_later(self._ping_s, self._keep_alive)
 

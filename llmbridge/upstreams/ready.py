@@ -55,11 +55,10 @@ class _Final:
 
     __slots__ = ("_place", "_ready", "reply")
 
-    reply: Reply
-
     def __init__(self, ready: Ready) -> None:
         self._ready = ready
         self._place = 0
+        self.reply: Reply | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -67,10 +66,12 @@ class _Final:
     async def __anext__(self) -> bytes:
         place, pieces = self._place, self._ready.pieces
         self._place = place + 1
-        if place + 1 >= len(pieces):
+        if place + 1 >= len(pieces) and self.reply is not None:
             self.reply.settled = self._ready.settled
-            if place >= len(pieces):
-                raise StopAsyncIteration
+            # A cycle would wait for the garbage collector, with all that hangs on it.
+            self.reply = None
+        if place >= len(pieces):
+            raise StopAsyncIteration
         return pieces[place]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from llmbridge.errors import StreamTruncated
 from llmbridge.exchange.call import Caller, Headers, Reply, once
-from llmbridge.frontends.asgi import ASGIApp, Limits
+from llmbridge.frontends.asgi import ARRIVED_S, BODY, ASGIApp, Limits
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.relay import QUEUE_BYTES, StreamCut
 from tests.frontends.fakes import (
@@ -124,6 +124,52 @@ async def test_a_body_in_parts_is_joined():
     await Client().uploads(*parts).ask(app_of(handle))
 
     assert handle.requests[0].body == b"onetwo"
+
+
+async def test_a_body_that_came_with_the_head_is_not_asked_for():
+    handle = FakeHandle(b"{}")
+    came: dict[str, Any] = {BODY: b'{"a": 1}', ARRIVED_S: 7.5}
+    client = Client(**came).uploads()
+
+    await client.ask(app_of(handle))
+
+    (request,) = handle.requests
+    assert (request.body, request.arrived_s, client.status) == (b'{"a": 1}', 7.5, 200)
+
+
+async def test_requests_with_the_same_head_are_requests_of_their_own():
+    handle = FakeHandle(b"{}")
+    app = app_of(handle, token=TOKEN)
+    heads = ({"x-api-key": TOKEN}, {"x-api-key": "wrong"}, {"x-api-key": TOKEN})
+
+    clients = [await Client(b"%d" % n, fields=head).ask(app) for n, head in enumerate(heads)]
+
+    assert [client.status for client in clients] == [200, 401, 200]
+    assert [request.body for request in handle.requests] == [b"0", b"2"]
+
+
+async def test_the_same_head_is_another_request_at_another_address():
+    handle = FakeHandle(b"{}")
+    app = app_of(handle)
+    scopes: list[dict[str, Any]] = [
+        {"path": "/v1/messages"},
+        {"path": "/v1/messages", "query_string": b"beta=true"},
+        {"path": "/v1/messages", "scheme": "https"},
+        {"path": "/llm/v1/messages", "root_path": "/llm"},
+        {"path": "/v1/responses"},
+    ]
+
+    for scope in scopes * 2:
+        await Client(**scope).ask(app)
+
+    asked = [
+        "http://localhost/v1/messages",
+        "http://localhost/v1/messages?beta=true",
+        "https://localhost/v1/messages",
+        "http://localhost/v1/messages",
+        "http://localhost/v1/responses",
+    ]
+    assert [request.url for request in handle.requests] == asked * 2
 
 
 @pytest.mark.feature("aibridge", 1)
