@@ -10,7 +10,6 @@ from collections.abc import (
     Collection,
     Generator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -21,15 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import anyio
 import anyio.to_thread
 
-from llmbridge.canon.events import Event
-from llmbridge.canon.messages import Context, JsonObject, Model
 from llmbridge.errors import BridgeError, ConfigurationError
-from llmbridge.exchange.actors import acting
-from llmbridge.exchange.asking import question
 from llmbridge.exchange.breaker import CircuitBreaker
 from llmbridge.exchange.budgets import Budget
 from llmbridge.exchange.call import Handle, Handler, Interceptor, Request, chain
-from llmbridge.exchange.codec import EventStream
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.injection import Fault, Faults
 from llmbridge.exchange.intake import Intake, shape
@@ -152,7 +146,9 @@ class Bridge(Clients):
         if calliope is not None:
             known, spends = self._router.providers, self._spends_keys
             self._entry = calliope.in_front_of(self.handle, known, spends_keys=spends)
-        self._lead(self._entry, self._portal_if_needed, self._close_upstream)
+        self._lead(
+            self._entry, self._router.providers, self._portal_if_needed, self._close_upstream
+        )
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
         self._closed = False
@@ -247,14 +243,6 @@ class Bridge(Clients):
 
     # Ways in
 
-    def actor(self, name: str, /, **metadata: str) -> "AbstractContextManager[None]":
-        """Calls that enter within the `with` block, in this thread or task, are made for this actor.
-
-        Raises:
-            ConfigurationError: the name is none.
-        """
-        return acting(name, metadata)
-
     @property
     def asgi(self) -> "ASGIApp":
         """The bridge as an ASGI app, to mount in FastAPI or Starlette at any prefix; see `asgi_app`.
@@ -310,28 +298,6 @@ class Bridge(Clients):
         server = Server(app, self._portal.open(), host=host, port=port, allow_remote=allow_remote)
         self._servers.append(server.start())
         return server
-
-    async def stream(
-        self, model: Model, context: Context, options: JsonObject | None = None
-    ) -> EventStream:
-        """Ask a model and get canon's events as they come; `.result()` waits for the whole message.
-
-        Raises:
-            ConfigurationError: `model` names a provider or dialect that is not there.
-        """
-        dialect, request = question(self._router.providers, model, context, options)
-        reply = await self.handle(request)
-        reply.raise_loud()
-        return EventStream(dialect, reply)
-
-    def stream_sync(
-        self, model: Model, context: Context, options: JsonObject | None = None
-    ) -> Iterator[Event]:
-        """The same for code without an event loop."""
-        from llmbridge.frontends.pieces import PiecesThere, events
-
-        dialect, request = question(self._router.providers, model, context, options)
-        yield from events(PiecesThere(self._portal.open(), None), dialect, self.handle, request)
 
     # The end
 
