@@ -39,8 +39,10 @@ from llmbridge.exchange.retries import Retries
 from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
+from llmbridge.exchange.stopping import Stops
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
+from llmbridge.exchange.watching import Watchers
 from llmbridge.frontends.clients import Clients
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.portal import Portal
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.server import Server
+    from llmbridge.notebook.feed import Feed
+    from llmbridge.notebook.widgets import Inspector
     from llmbridge.upstreams.replay import Changes, Replay
 
 
@@ -115,7 +119,8 @@ class Bridge(Clients):
         self._redactor = redactor
         self._equip(self.upstream)
         meter = Meter(self.store, rules_of(budgets, rate_limits, self.store))
-        recorder = Recorder(meter, redactor)
+        self._watchers, self._stops = Watchers(), Stops()
+        self._recorder = Recorder(meter, redactor, watchers=self._watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
@@ -124,6 +129,7 @@ class Bridge(Clients):
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
         interceptors = (
+            self._stops,
             meter,
             translate,
             *interceptors,
@@ -133,14 +139,14 @@ class Bridge(Clients):
             Retries(retries),
             KeyPool(),
             LoggedBodies(redactor),
-            recorder,
+            self._recorder,
             NotItself(self._served),
             frame,
             self._faults,
         )
         # Looked up for each call: a cassette may stand in for a while.
         handler = chain(interceptors, lambda call: self.upstream(call))
-        self.handle = Intake(self._router, handler, self.store, redactor)
+        self.handle = Intake(self._router, handler, self.store, redactor, watchers=self._watchers)
         self._calliope = calliope
         self._entry: Handle = self.handle
         if calliope is not None:
@@ -151,6 +157,7 @@ class Bridge(Clients):
         )
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
+        self._feed: Feed | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -192,6 +199,30 @@ class Bridge(Clients):
 
         self.store.flush()
         return Frames(self.store)
+
+    def live(self) -> "Inspector":
+        """A widget that shows each interception while it streams, and steps through it afterwards.
+
+        Raises:
+            ConfigurationError: anywidget is not installed.
+        """
+        from llmbridge.notebook.widgets import live
+
+        if self._feed is None:
+            from llmbridge.notebook.feed import Feed
+
+            self._feed = Feed(
+                self._watchers,
+                self._redactor,
+                self._recorder.sent,
+                self.store,
+                self.handle.inflight,
+            )
+        return live(self._feed, self.store, self.stop)
+
+    def stop(self, interception: Interception | str) -> bool:
+        """End an interception that is under way, from any thread, and let go of its upstream; False where it has ended."""
+        return self._stops.stop(interception if isinstance(interception, str) else interception.id)
 
     # What answers for a while
 
@@ -312,6 +343,8 @@ class Bridge(Clients):
         for server in tuple(self._servers):
             server.stop()
         self._portal.close()
+        if self._feed is not None:
+            self._feed.close()
         try:
             self._upstream_part("settle")
         finally:

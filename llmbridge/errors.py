@@ -26,6 +26,7 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   `-- CircuitOpen         503, the provider has failed again and again
 |-- StoreUnavailable        503, the start of the call could not be recorded
 |-- BridgeShutdown          503, the bridge stops
+|-- Stopped                 499, somebody stopped the call
 `-- CassetteError           a recording cannot be read or written (also a ValueError)
 
 CassetteMissed              a BaseException: a miss that nobody may swallow
@@ -230,6 +231,14 @@ class BridgeShutdown(BridgeError):
     status: ClassVar[int] = 503
     kind: ClassVar[Kind] = "overloaded"
     end: ClassVar[End] = "bridge_shutdown"
+
+
+class Stopped(BridgeError):
+    """Somebody stopped the call, by `Bridge.stop` or in the inspector."""
+
+    # Clients try 5xx again, and that is not what was wanted.
+    status: ClassVar[int] = 499
+    end: ClassVar[End] = "interrupted"
 
 
 class CassetteError(BridgeError, ValueError):

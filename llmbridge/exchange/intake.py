@@ -16,6 +16,7 @@ from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
 from llmbridge.exchange.routing import Destination, Router
+from llmbridge.exchange.watching import Watchers
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.google_gemini import GOOGLE_GEMINI
@@ -60,6 +61,7 @@ class Intake:
         redactor: Redactor,
         clock: Clock = utc_now,
         ids: Callable[[], str] = new_id,
+        watchers: Watchers | None = None,
     ) -> None:
         self.inflight: dict[str, Interception] = {}
         self.closed = False
@@ -70,6 +72,7 @@ class Intake:
         self._clock = clock
         self._ids = ids
         self._known = Remembered[_Known]()
+        self._watchers = watchers or Watchers()
 
     async def __call__(self, request: Request) -> Reply:
         """The reply; what goes wrong on the way is a reply too, in the client's dialect."""
@@ -87,6 +90,7 @@ class Intake:
         try:
             await self._begin(opened)
             self.inflight[id] = opened
+            self._watchers.tell(opened)
             reply = await self._answer(call, known)
         except StoreUnavailable as error:
             return error_reply(shape(request, known.where), error)
@@ -187,6 +191,7 @@ class Intake:
             reply.replayed if reply else False,
             "; ".join(faults) or None,
         )
+        self._watchers.tell(ended)
         self._store.end(ended)
         log_ended(ended)
 

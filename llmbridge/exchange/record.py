@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol
 
 from llmbridge.canon.events import Delta, fold
 from llmbridge.canon.markup import facts, panel, preformatted
@@ -182,6 +183,15 @@ class Record:
                 yield seconds, sse, deltas
         for sse, deltas in decoder.close():
             yield self.duration_s or seconds, sse, deltas
+
+    def play(self) -> Any:
+        """A widget that steps through it, event by event, at any speed.
+
+        Raises:
+            ConfigurationError: anywidget is not installed.
+        """
+        # By name: the widget is far above, and nothing here builds on it.
+        return import_module("llmbridge.notebook.widgets").play([self])
 
     def ask(self) -> Ask | None:
         """The request decoded; None when there is none or it is not of its dialect."""

@@ -6,9 +6,10 @@ from time import monotonic as system_monotonic
 from typing import Protocol
 
 from llmbridge.exchange.call import Call, Handler, Reply, Request
-from llmbridge.exchange.record import Chunk, Record
+from llmbridge.exchange.record import Record
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
+from llmbridge.exchange.watching import Exchange, Watchers
 
 Clock = Callable[[], datetime]
 
@@ -35,27 +36,37 @@ class Recorder:
         redactor: Redactor,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = system_monotonic,
+        watchers: Watchers | None = None,
     ) -> None:
         self._store = store
         self._redactor = redactor
         self._clock = clock
         self._monotonic = monotonic
         self._sent = Remembered[tuple[Request, tuple[str, ...]]]()
+        self._watchers = watchers or Watchers()
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call and note each chunk as it goes by."""
         started_at, start = self._clock(), self._monotonic()
-        chunks: list[Chunk] = []
-        reply = await forward(call)
+        seen = Exchange(call, started_at)
+        chunks = seen.chunks
+        self._watchers.began(seen)
+        try:
+            reply = await forward(call)
+        except BaseException:
+            seen.failed = True
+            self._watchers.ended(seen)
+            raise
         head_s = self._monotonic() - start
-        came = reply.headers  # The client may get fewer of them.
+        came = seen.headers = reply.headers  # The client may get fewer of them.
+        seen.status = reply.status
 
         def note(chunk: bytes) -> None:
             chunks.append((self._monotonic() - start, chunk))
 
         def keep(ended: Reply) -> None:
             error = ended.error.message if ended.error else None
-            request, asked = self._without_secrets(call)
+            request, asked = self.sent(call)
             headers, kept = came, tuple(chunks)
             told: Sequence[str] = ()
             if error or ended.vetted_by is not self._redactor:
@@ -79,11 +90,13 @@ class Recorder:
                 replayed=ended.replayed,
                 key_hint=ended.key_hint,
             )
+            seen.record = record
+            self._watchers.ended(seen)
             self._store.add(record)
 
         return reply.watch(keep, note)
 
-    def _without_secrets(self, call: Call) -> tuple[Request, tuple[str, ...]]:
+    def sent(self, call: Call) -> tuple[Request, tuple[str, ...]]:
         """The request as it is sent; one that nobody changed on the way was seen to when it came."""
         received = call.received
         if received is None or received.request is not call.request:

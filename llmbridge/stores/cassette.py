@@ -145,6 +145,9 @@ class Cassette:
     def __iter__(self) -> Iterator[Record]:
         return iter(self._all())
 
+    def __getitem__(self, place: int) -> Record:
+        return self._all()[place]
+
     def __len__(self) -> int:
         return len(self._records)
 

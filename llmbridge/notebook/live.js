@@ -1,0 +1,1272 @@
+// The inspector: interceptions while they stream, and step by step afterwards.
+//
+// One ES module without imports, loaded by anywidget as it stands. Whatever a model, a tool or a client wrote is text
+// here: it reaches the page through text nodes alone. Nothing is fetched but `control`, which stops a call.
+//
+// What comes from the kernel (llmbridge/notebook/outbox.py): batches of events with absolute places, the trait
+// `keyframe` (how everything stands), the trait `recording` (ended interceptions whole), and history when asked for.
+//
+// Hooks for tests, which stay as they are:
+//   .llmb                     a view; data-mode=live|play data-selected=ID data-status=live|done|stopped|error
+//                             data-events=N (have come) data-shown=K (are folded into what is seen)
+//   [data-part=NAME]          filter list title status stop stats timeline play back forward slider place speed follow
+//                             copy-curl copy-cassette note tab-X panel-X (message events request response usage)
+//   [role=option][data-id][data-status]         one interception in the list
+//   [data-block=N][data-kind=text|thinking|tool|refusal|error]   a block; what was said is in its [data-part=text]
+//   [data-event=K]            a row of the events panel (only those in view are there)
+
+// ---- The value that a cut JSON document already determines, as canon/partial_json.py has it
+
+const ABSENT = Symbol("absent");
+const MAX_DEPTH = 200;
+const MAX_NUMBER = 4300;
+const LITERALS = { true: true, false: false, null: null };
+const ATOM = /[-+.0-9A-Za-z]*/y;
+const NUMBER = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$/;
+const CUT_ATOM = /^(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|-|-?(?:0|[1-9][0-9]*)(?:\.|(?:\.[0-9]+)?[eE][-+]?))$/;
+const LONE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+
+/** A number as it was written: JavaScript would round it. */
+class Num {
+  constructor(text) {
+    this.text = text;
+  }
+}
+
+/** Objects are Maps, so that no key is special and their order stays; `undefined` when nothing has a value yet. */
+function parsePartial(text) {
+  let at = 0;
+  let cut = false;
+  const refuse = () => {
+    throw new SyntaxError(`no JSON at ${at}`);
+  };
+  const next = () => {
+    while (at < text.length && " \t\n\r".includes(text[at])) at += 1;
+    if (at === text.length) cut = true;
+    return text[at];
+  };
+  const value = (depth) => {
+    const char = next();
+    if (cut) return ABSENT;
+    if (char === '"') return string();
+    if (char !== "{" && char !== "[") return atom();
+    if (depth === MAX_DEPTH) refuse();
+    at += 1;
+    return char === "{" ? object(depth + 1) : array(depth + 1);
+  };
+  const atom = () => {
+    ATOM.lastIndex = at;
+    const found = ATOM.exec(text)[0] || text[at];
+    if (found.length > MAX_NUMBER) refuse();
+    if (at + found.length === text.length && CUT_ATOM.test(found)) {
+      cut = true;
+      return ABSENT;
+    }
+    if (!Object.hasOwn(LITERALS, found) && !NUMBER.test(found)) refuse();
+    at += found.length;
+    return Object.hasOwn(LITERALS, found) ? LITERALS[found] : new Num(found);
+  };
+  const string = (isKey = false) => {
+    let said = "";
+    let from = (at += 1);
+    for (; at < text.length; at += 1) {
+      const code = text.charCodeAt(at);
+      if (code === 34) {
+        said += text.slice(from, at);
+        at += 1;
+        return said.replace(LONE, "\ufffd");
+      }
+      if (code < 32) refuse();
+      if (code !== 92) continue;
+      said += text.slice(from, at);
+      from = at;
+      const escape = text.slice(at, at + 6);
+      const whole = /^\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/.exec(escape);
+      if (!whole) {
+        if (at + escape.length < text.length || !/^\\(?:u[0-9a-fA-F]{0,3})?$/.test(escape)) refuse();
+        at = from = text.length;
+        break;
+      }
+      said += JSON.parse(`"${whole[0]}"`);
+      at += whole[0].length - 1;
+      from = at + 1;
+    }
+    cut = true;
+    if (isKey) return ABSENT;
+    said += text.slice(from, at);
+    // A high surrogate waits for its low one.
+    return said.replace(/[\ud800-\udbff]$/, "").replace(LONE, "\ufffd");
+  };
+  const array = (depth) => {
+    const items = [];
+    if (next() === "]") return (at += 1), items;
+    while (!cut) {
+      const item = value(depth);
+      if (item !== ABSENT) items.push(item);
+      if (cut || next() === undefined) return items;
+      if (text[at] === "]") return (at += 1), items;
+      if (text[at] !== ",") refuse();
+      at += 1;
+    }
+    return items;
+  };
+  const object = (depth) => {
+    const fields = new Map();
+    if (next() === "}") return (at += 1), fields;
+    while (!cut) {
+      const quote = next();
+      if (cut) return fields;
+      if (quote !== '"') refuse();
+      const key = string(true);
+      if (cut || next() === undefined) return fields;
+      if (text[at] !== ":") refuse();
+      at += 1;
+      const held = value(depth);
+      if (held !== ABSENT) fields.set(key, held);
+      if (cut || next() === undefined) return fields;
+      if (text[at] === "}") return (at += 1), fields;
+      if (text[at] !== ",") refuse();
+      at += 1;
+    }
+    return fields;
+  };
+  try {
+    const root = value(0);
+    if (!cut && next() !== undefined) refuse();
+    return root === ABSENT ? undefined : root;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+// ---- One interception: its events, and how it stood after any of them
+
+class Block {
+  constructor(about, opened, round) {
+    this.about = about;
+    this.opened = opened;
+    this.round = round;
+    this.closed = Infinity;
+    this.text = "";
+    this.at = []; // the event that brought each piece,
+    this.ends = []; // and how long the text was then
+  }
+
+  add(event, piece) {
+    this.text += piece;
+    this.at.push(event);
+    this.ends.push(this.text.length);
+  }
+
+  /** After `count` events: how long the text is, and where the last event's piece begins. */
+  lengths(count) {
+    let low = 0;
+    let high = this.at.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.at[middle] < count) low = middle + 1;
+      else high = middle;
+    }
+    const end = low ? this.ends[low - 1] : 0;
+    let first = low;
+    while (first && this.at[first - 1] === count - 1) first -= 1;
+    return [end, first === low ? end : first ? this.ends[first - 1] : 0];
+  }
+}
+
+class Trace {
+  constructor(id) {
+    this.id = id;
+    this.facts = { id, status: "live" };
+    this.request = this.response = null;
+    this.reset(0);
+  }
+
+  reset(base) {
+    this.base = base; // events before this one are not known one by one
+    this.rows = [];
+    this.blocks = [];
+    this.marks = [];
+    this.round = 0;
+    this.first = null;
+  }
+
+  get count() {
+    return this.base + this.rows.length;
+  }
+
+  get live() {
+    return this.facts.status === "live";
+  }
+
+  /** True when there is more to know than this. */
+  get lacks() {
+    return this.base > 0 || (!this.live && this.count < this.facts.n);
+  }
+
+  row(event) {
+    return this.rows[event - this.base];
+  }
+
+  /** Take rows that begin at this place; what is known already is passed over, and a gap waits for a keyframe. */
+  extend(from, rows) {
+    if (from <= this.count) for (const row of rows.slice(this.count - from)) this.take(row);
+  }
+
+  take(row) {
+    const event = this.count;
+    this.rows.push(row);
+    for (const [kind, what, more] of row[4]) {
+      if (kind === "d") {
+        this.blocks[what].add(event, more);
+        this.first ??= event;
+      } else if (kind === "b") this.blocks[what] = new Block(more, event, this.round);
+      else if (kind === "e") this.blocks[what].closed = event;
+      else if (kind === "r") this.round = what;
+      else this.marks.push([event, what]);
+    }
+  }
+
+  /** Begin where a keyframe stands. */
+  rebase(keyframe) {
+    this.reset(keyframe.n);
+    const before = keyframe.n - 1;
+    for (const [about, text, closed] of keyframe.blocks) {
+      const block = new Block(about, before, 0);
+      if (text) block.add(before, text);
+      if (closed) block.closed = before;
+      this.blocks.push(block);
+    }
+  }
+
+  /** Take all rows from the first on, and keep those that came meanwhile. */
+  rebuild(rows) {
+    const later = this.base <= rows.length ? this.rows.slice(rows.length - this.base) : [];
+    this.reset(0);
+    for (const row of [...rows, ...later]) this.take(row);
+  }
+
+  seconds(event) {
+    if (this.facts.timed === false) return null;
+    return this.row(event)?.[0] ?? null;
+  }
+
+  gap(event) {
+    const [now, before] = [this.seconds(event), event > this.base ? this.seconds(event - 1) : 0];
+    return now === null || before === null ? null : Math.max(0, now - before);
+  }
+
+  kind(event) {
+    const row = this.row(event);
+    for (const [kind, what] of row?.[4] ?? []) {
+      if (kind === "d" || kind === "b" || kind === "e") return this.blocks[what].about.kind;
+      if (kind === "f" && what.error_type) return "error";
+    }
+    return "other";
+  }
+
+  /** How it stood after `count` events. */
+  at(count) {
+    const blocks = [];
+    this.blocks.forEach((block, number) => {
+      if (block.opened >= count) return;
+      const [end, fresh] = block.lengths(count);
+      blocks.push({ number, block, end, fresh, closed: block.closed < count });
+    });
+    let facts = this.facts;
+    if (count < this.count) {
+      facts = { ...facts, usage: undefined, cost: undefined, raw_usage: undefined, stop_reason: undefined };
+      facts = { ...facts, stop: undefined, error: undefined, error_type: undefined, end: undefined };
+      for (const [event, known] of this.marks) if (event < count) facts = { ...facts, ...known };
+    }
+    return { blocks, facts };
+  }
+}
+
+// ---- All interceptions of one widget, for all of its views
+
+class Store {
+  constructor(model) {
+    this.model = model;
+    this.traces = new Map(); // newest first
+    this.views = new Set();
+    this.control = "";
+    this.seen = null; // what a view looked at, for the next one
+    this.histories = new Map();
+    this.hearing = [
+      ["msg:custom", (message) => this.hear(message)],
+      ["change:keyframe", () => this.keyframe(model.get("keyframe"))],
+      ["change:recording", () => this.recording(model.get("recording"))],
+    ];
+    for (const [name, listener] of this.hearing) model.on(name, listener);
+    this.recording(model.get("recording"));
+    this.keyframe(model.get("keyframe"));
+  }
+
+  dispose() {
+    for (const [name, listener] of this.hearing) this.model.off(name, listener);
+  }
+
+  changed() {
+    for (const view of this.views) view.repaint();
+  }
+
+  trace(id) {
+    let trace = this.traces.get(id);
+    if (!trace) {
+      trace = new Trace(id);
+      this.traces = new Map([[id, trace], ...this.traces]);
+    }
+    return trace;
+  }
+
+  hear(message) {
+    if (message.k === "events") {
+      this.control = message.control;
+      for (const [id, from, rows, facts, more] of JSON.parse(message.j)) {
+        const trace = Object.assign(this.trace(id), more);
+        trace.facts = facts;
+        trace.extend(from, rows);
+      }
+    } else if (message.k === "history") {
+      this.history(JSON.parse(message.j));
+    } else if (message.k === "cassette") {
+      for (const view of this.views) view.cassette(message);
+    }
+    this.changed();
+  }
+
+  keyframe(json) {
+    const told = JSON.parse(json);
+    const kept = new Map();
+    for (const { blocks, ...facts } of told) {
+      const trace = this.trace(facts.id);
+      kept.set(facts.id, trace);
+      if (facts.n < trace.count) continue;
+      trace.facts = facts;
+      if (blocks && facts.n > trace.count) trace.rebase({ n: facts.n, blocks });
+    }
+    this.traces = kept;
+    this.changed();
+  }
+
+  recording(json) {
+    for (const { rows, request, response, ...facts } of JSON.parse(json)) {
+      const trace = this.trace(facts.id);
+      if (trace.base === 0 && trace.count >= rows.length && trace.request) continue;
+      trace.facts = facts;
+      Object.assign(trace, { request, response });
+      trace.rebuild(rows);
+    }
+    this.changed();
+  }
+
+  /** Ask for what is lacking, once in a while: a kernel that is busy answers late. */
+  want(trace) {
+    const asked = this.histories.get(trace.id);
+    if (asked && performance.now() < asked.until) return;
+    this.histories.set(trace.id, { rows: [], until: performance.now() + 20_000 });
+    this.model.send({ k: "want", id: trace.id });
+  }
+
+  history({ id, from, rows, n, ...more }) {
+    const asked = this.histories.get(id);
+    const trace = this.traces.get(id);
+    if (!asked || !trace || from !== asked.rows.length) return;
+    asked.rows.push(...rows);
+    if (from === 0) Object.assign(trace, more);
+    if (asked.rows.length < Math.max(n, trace.base)) return;
+    this.histories.delete(id);
+    trace.rebuild(asked.rows);
+  }
+
+  stop(trace) {
+    this.model.send({ k: "stop", id: trace.id });
+    const here = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+    if (!this.control || !here) return;
+    // A kernel that runs a cell hears no message: this way goes past it.
+    setTimeout(() => {
+      if (!trace.live) return;
+      const url = `${this.control}/${encodeURIComponent(trace.id)}`;
+      fetch(url, { method: "POST", mode: "no-cors", credentials: "omit" }).catch(() => {});
+    }, 400);
+  }
+}
+
+// ---- Words and numbers
+
+const whole = (value) => (value ?? 0).toLocaleString("en-US");
+const duration = (seconds) => {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 0.0995) return `${(seconds * 1000).toFixed(seconds < 0.00995 ? 1 : 0)} ms`;
+  if (seconds < 60) return `${seconds.toFixed(2)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+};
+const bytes = (size) => (size < 1000 ? `${size} B` : `${(size / 1000).toFixed(1)} kB`);
+const dollars = (cost) => `$${cost >= 1 ? cost.toFixed(2) : cost.toFixed(cost >= 0.01 ? 4 : 6)}`;
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+const NOT_SENT = new Set(["host", "content-length", "accept-encoding", "connection", "transfer-encoding"]);
+
+/** The request for a terminal; the key comes from the variable that the provider's SDK reads. */
+function curl(request, auth) {
+  const parts = [`curl -N -X ${request.method} ${quoted(request.url)}`];
+  for (const [name, value] of request.headers) {
+    if (!NOT_SENT.has(name.toLowerCase()) && !value.includes("<redacted:"))
+      parts.push(`-H ${quoted(`${name}: ${value}`)}`);
+  }
+  if (auth) parts.push(`-H "${auth}"`);
+  if (request.body) parts.push(`--data-raw ${quoted(request.body)}`);
+  return parts.join(" \\\n  ");
+}
+
+// ---- The page
+
+function h(tag, fields = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(fields)) {
+    if (name === "on") for (const [event, run] of Object.entries(value)) element.addEventListener(event, run);
+    else if (name === "part") element.dataset.part = value;
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const say = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
+const mark = (element, name, value) => {
+  if (element.dataset[name] !== String(value)) element.dataset[name] = value;
+};
+
+const ICONS = {
+  play: "M4 2.5v11l9-5.5z",
+  pause: "M4 2.5h3v11H4zM9 2.5h3v11H9z",
+  back: "M11 2.5v11L4.5 8zM3 2.5h1.5v11H3z",
+  forward: "M5 2.5v11L11.5 8zM11.5 2.5H13v11h-1.5z",
+  stop: "M3.5 3.5h9v9h-9z",
+};
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(path);
+  return svg;
+}
+
+const CHUNK = 4096;
+
+/** A growing text, cut after line ends into parts that the browser lays out one by one, and only where they are seen. */
+class Prose {
+  constructor(element) {
+    this.element = element;
+    this.borders = [0];
+    this.length = this.fresh = -1;
+  }
+
+  show(text, end, fresh) {
+    if (end === this.length && fresh === this.fresh) return;
+    const borders = this.borders;
+    while (text.length - borders.at(-1) > CHUNK) {
+      const line = text.indexOf("\n", borders.at(-1) + CHUNK) + 1;
+      if (!line && text.length - borders.at(-1) < 16 * CHUNK) break;
+      borders.push(line || borders.at(-1) + CHUNK);
+    }
+    let part = 0;
+    for (; part < borders.length && (borders[part] < end || part === 0); part += 1) {
+      const node = this.element.children[part] ?? this.element.appendChild(h("div", { class: "chunk" }));
+      const to = Math.min(borders[part + 1] ?? end, end);
+      this.fill(node, text.slice(borders[part], to), Math.max(0, Math.min(fresh, to) - borders[part]));
+    }
+    while (this.element.children.length > part) this.element.lastChild.remove();
+    [this.length, this.fresh] = [end, fresh];
+  }
+
+  fill(node, said, old) {
+    if (node.childNodes.length === 0) node.append("", h("mark", {}));
+    const [before, after] = node.childNodes;
+    if (before.data.length !== old) before.data = said.slice(0, old);
+    const last = said.slice(old);
+    if (after.textContent !== last) after.textContent = last;
+  }
+}
+
+/** A value over several lines, as text with a class for each kind of token. */
+function pretty(value, indent = "") {
+  const token = (kind, text) => h("span", { class: `j-${kind}` }, text);
+  const deeper = `${indent}  `;
+  if (value instanceof Map || Array.isArray(value)) {
+    const isMap = value instanceof Map;
+    const entries = isMap ? [...value] : value.map((item) => [null, item]);
+    const [open, close] = isMap ? "{}" : "[]";
+    if (!entries.length) return [open + close];
+    const lines = entries.flatMap(([key, item], place) => [
+      `\n${deeper}`,
+      ...(isMap ? [token("key", JSON.stringify(key)), ": "] : []),
+      ...pretty(item, deeper),
+      place < entries.length - 1 ? "," : "",
+    ]);
+    return [open, ...lines, `\n${indent}${close}`];
+  }
+  if (value instanceof Num) return [token("number", value.text)];
+  if (typeof value === "string") return [token("string", JSON.stringify(value))];
+  return [token("word", String(value))];
+}
+
+const IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
+const SHOWN_CHARS = 2000;
+
+/** An image that is in the text itself; no address is ever followed. */
+function picture(value, beside) {
+  if (typeof value !== "string") return null;
+  const kind = beside && ["media_type", "mime_type", "mimeType"].map((name) => beside.get(name)).find(Boolean);
+  const address = value.startsWith("data:") ? value : kind ? `data:${kind};base64,${value}` : "";
+  return IMAGE.test(address) ? h("img", { src: address, alt: "image in the request", loading: "lazy" }) : null;
+}
+
+/** A value as a tree; branches are made when they are opened. */
+function tree(key, value, depth = 0, beside = null) {
+  const label = key === null ? [] : [h("span", { class: "j-key" }, String(key)), ": "];
+  const branches = value instanceof Map ? [...value] : Array.isArray(value) ? value.map((item, i) => [i, item]) : null;
+  if (!branches) {
+    const image = picture(value, beside);
+    if (image) return h("div", { class: "leaf" }, ...label, image);
+    let [shown, more] = [value, 0];
+    if (typeof value === "string" && value.length > SHOWN_CHARS) {
+      more = value.length - SHOWN_CHARS;
+      shown = value.slice(0, SHOWN_CHARS);
+    }
+    const note = more ? [h("span", { class: "quiet" }, ` … ${whole(more)} more characters`)] : [];
+    const text =
+      typeof shown === "string" && shown.includes("\n")
+        ? [h("span", { class: "j-string lines" }, shown)]
+        : pretty(shown);
+    return h("div", { class: "leaf" }, ...label, ...text, ...note);
+  }
+  const size = value instanceof Map ? `{${branches.length}}` : `[${branches.length}]`;
+  const details = h("details", {}, h("summary", {}, ...label, h("span", { class: "quiet" }, size)));
+  const fill = () => {
+    if (!details.open || details.children.length > 1) return;
+    const kind = value instanceof Map ? value : null;
+    details.append(...branches.map(([name, item]) => tree(name, item, depth + 1, kind)));
+  };
+  details.addEventListener("toggle", fill);
+  if (depth < 2 || (branches.length < 4 && depth < 5)) {
+    details.open = true;
+    fill();
+  }
+  return details;
+}
+
+const TABS = { message: "Message", events: "Events", request: "Request", response: "Response", usage: "Usage" };
+const SPEEDS = [["0.25", "¼×"], ["1", "1×"], ["4", "4×"], ["16", "16×"]];
+const STATUS = { live: "live", done: "done", stopped: "stopped", error: "error" };
+const ROW = 22; // pixels; live.css says the same
+const WIDE = 1100;
+const STEADY_S = 0.03; // between events whose times were not kept
+
+class View {
+  constructor(store, el, mode) {
+    this.store = store;
+    this.mode = mode;
+    Object.assign(this, { id: null, cursor: null, tab: "message", filter: "", speed: 1, playing: null, byTime: false });
+    Object.assign(this, store.seen);
+    this.proses = new Map();
+    this.build(el);
+    this.sizes = new ResizeObserver(() => this.repaint());
+    this.sizes.observe(this.root);
+    this.sight = new IntersectionObserver(([entry]) => store.model.send({ k: "visible", v: entry.isIntersecting }));
+    this.sight.observe(this.root);
+    store.views.add(this);
+    this.repaint();
+  }
+
+  dispose() {
+    this.store.views.delete(this);
+    const { id, cursor, tab, filter, speed, byTime } = this;
+    this.store.seen = { id, cursor, tab, filter, speed, byTime };
+    this.sizes.disconnect();
+    this.sight.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.frame = null;
+    this.playing = null;
+    this.root.remove();
+  }
+
+  repaint() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      if (this.playing) this.advance();
+      this.paint();
+    });
+  }
+
+  get trace() {
+    return this.store.traces.get(this.id);
+  }
+
+  // What is there
+
+  build(el) {
+    const button = (part, label, face, run) =>
+      h("button", { type: "button", part, "aria-label": label, title: label, on: { click: run } }, face);
+    const p = (this.parts = {});
+    p.filter = h("input", {
+      part: "filter", type: "search", placeholder: "Filter", "aria-label": "Filter interceptions",
+      on: { input: () => { this.filter = p.filter.value; this.repaint(); } },
+    });
+    p.filter.value = this.filter;
+    p.count = h("span", { class: "quiet", part: "count" });
+    p.list = h("div", { part: "list", role: "listbox", "aria-label": "Interceptions", tabindex: "0" });
+    p.list.addEventListener("keydown", (event) => this.listKey(event));
+    p.title = h("strong", { part: "title" });
+    p.provider = h("span", { class: "quiet", part: "provider" });
+    p.status = h("span", { class: "chip", part: "status", role: "status" });
+    p.stop = button("stop", "Stop this call", h("span", {}, "Stop"), () => this.stop());
+    p.stop.prepend(icon("stop"));
+    p.curl = button("copy-curl", "Copy the request as a curl command", "curl", () => this.copyCurl());
+    p.cassette = button("copy-cassette", "Copy the recording as a cassette", "cassette", () => this.askCassette());
+    p.note = h("span", { class: "note", part: "note", role: "status" });
+    p.stats = h("dl", { part: "stats" });
+    p.canvas = h("canvas", { "aria-hidden": "true" });
+    p.line = h("div", { class: "cursor" });
+    p.hover = h("div", { class: "hover", hidden: "" });
+    p.timeline = h("div", { class: "timeline", part: "timeline" }, p.canvas, p.line, p.hover);
+    p.timeline.addEventListener("pointerdown", (event) => this.point(event, true));
+    p.timeline.addEventListener("pointermove", (event) => this.point(event, event.buttons === 1));
+    p.timeline.addEventListener("pointerleave", () => { p.hover.hidden = true; });
+    p.play = button("play", "Play", icon("play"), () => this.toggle());
+    p.back = button("back", "One event back", icon("back"), () => this.step(-1));
+    p.forward = button("forward", "One event forward", icon("forward"), () => this.step(1));
+    p.slider = h("input", {
+      part: "slider", type: "range", min: "0", step: "1", "aria-label": "Event",
+      on: { input: () => this.go(Number(p.slider.value)) },
+    });
+    p.place = h("output", { part: "place" });
+    p.speed = h("select", {
+      part: "speed", "aria-label": "Speed of the replay",
+      on: { change: () => { this.speed = Number(p.speed.value); } },
+    }, ...SPEEDS.map(([value, name]) => h("option", { value }, name)));
+    p.speed.value = String(this.speed);
+    p.axis = button("axis", "Spread the timeline by time", "by time", () => { this.byTime = !this.byTime; this.repaint(); });
+    p.follow = button("follow", "Show the newest", "", () => this.follow());
+    p.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "What is shown" });
+    p.panels = h("div", { class: "panels" });
+    const uid = Math.random().toString(36).slice(2);
+    for (const [name, title] of Object.entries(TABS)) {
+      const tab = h("button", {
+        type: "button", role: "tab", part: `tab-${name}`, id: `t${uid}${name}`, "aria-controls": `p${uid}${name}`,
+        on: { click: () => { this.tab = name; this.repaint(); } },
+      }, title);
+      const panel = h("div", {
+        role: "tabpanel", part: `panel-${name}`, id: `p${uid}${name}`, "aria-labelledby": `t${uid}${name}`,
+        tabindex: "0", class: "panel",
+      });
+      p.tabs.append(tab);
+      p.panels.append(panel);
+      p[`tab-${name}`] = tab;
+      p[name] = panel;
+    }
+    p.tabs.addEventListener("keydown", (event) => this.tabKey(event));
+    p.spacer = h("div", { class: "spacer", role: "list" });
+    p.data = h("pre", { class: "data", part: "data" });
+    p.scroll = h("div", { class: "scroll" }, p.spacer);
+    p.scroll.addEventListener("scroll", () => this.repaint());
+    p.events.append(p.scroll, p.data);
+    p.detail = h("div", { class: "detail" },
+      h("header", {}, h("div", { class: "name" }, p.title, p.provider), p.status, p.stop, h("span", { class: "grow" }), p.note,
+        h("span", { class: "quiet" }, "copy"), p.curl, p.cassette),
+      p.stats, p.timeline,
+      h("div", { class: "transport", role: "group", "aria-label": "Replay" },
+        p.back, p.play, p.forward, p.slider, p.place, p.speed, p.axis, p.follow),
+      p.tabs, p.panels);
+    p.nothing = h("p", { class: "nothing", part: "empty" });
+    p.side = h("div", { class: "side" }, h("div", { class: "find" }, p.filter, p.count), p.list);
+    this.root = h("div", {
+      class: "llmb", "data-mode": this.mode, role: "region", "aria-label": "Interceptions of the bridge",
+      "data-lm-suppress-shortcuts": "true",
+    }, p.side, p.detail, p.nothing);
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    el.append(this.root);
+  }
+
+  // What a person does
+
+  select(id) {
+    if (id === this.id) return;
+    Object.assign(this, { id, cursor: null, playing: null, chosen: true });
+    this.repaint();
+  }
+
+  go(count) {
+    const trace = this.trace;
+    if (!trace) return;
+    this.playing = null;
+    this.cursor = Math.max(Math.min(trace.base, trace.count), Math.min(count, trace.count));
+    this.repaint();
+  }
+
+  step(by) {
+    const trace = this.trace;
+    if (trace) this.go((this.cursor ?? trace.count) + by);
+  }
+
+  follow() {
+    Object.assign(this, { cursor: null, playing: null });
+    this.repaint();
+  }
+
+  toggle() {
+    const trace = this.trace;
+    if (!trace) return;
+    if (this.playing) this.playing = null;
+    else if (this.cursor === null && trace.live) this.cursor = trace.count;
+    else {
+      if (this.cursor === null || this.cursor >= trace.count) this.cursor = trace.base;
+      this.playing = { since: performance.now(), from: this.moment(trace, this.cursor) };
+    }
+    this.repaint();
+  }
+
+  moment(trace, count) {
+    if (!count) return 0;
+    return trace.seconds(count - 1) ?? count * STEADY_S;
+  }
+
+  advance() {
+    const trace = this.trace;
+    if (!trace) return;
+    const now = this.playing.from + ((performance.now() - this.playing.since) / 1000) * this.speed;
+    let count = this.cursor ?? trace.base;
+    while (count < trace.count && this.moment(trace, count + 1) <= now) count += 1;
+    this.cursor = count;
+    if (count < trace.count) this.repaint();
+    else Object.assign(this, { cursor: null, playing: null });
+  }
+
+  stop() {
+    const trace = this.trace;
+    if (!trace?.live) return;
+    this.stopping = trace.id;
+    this.store.stop(trace);
+    setTimeout(() => {
+      if (this.stopping !== trace.id) return;
+      this.stopping = null;
+      if (trace.live) this.tell("the kernel is busy: interrupt it");
+      this.repaint();
+    }, 4000);
+    this.repaint();
+  }
+
+  point(event, chosen) {
+    const trace = this.trace;
+    const box = this.parts.timeline.getBoundingClientRect();
+    if (!trace?.rows.length || !box.width) return;
+    const share = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
+    const at = this.eventAt(trace, share);
+    if (chosen) this.go(at + 1);
+    const { hover } = this.parts;
+    const gap = trace.gap(at);
+    hover.textContent = `#${at + 1} ${trace.row(at)[1] || trace.kind(at)}${gap === null ? "" : ` +${duration(gap)}`}`;
+    hover.hidden = false;
+    hover.style.left = `${share * 100}%`;
+    hover.style.transform = `translateX(${-share * 100}%)`;
+  }
+
+  key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, [role=listbox], [role=tablist]")) {
+      if (event.key === "Escape" && event.target === this.parts.filter) this.parts.list.focus();
+      return;
+    }
+    const run = {
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      Home: () => this.go(0),
+      End: () => this.follow(),
+      "/": () => this.parts.filter.focus(),
+      " ": () => event.target.closest("button, summary") || this.toggle(),
+    }[event.key];
+    if (!run || (event.key === " " && event.target.closest("button, summary"))) return;
+    event.preventDefault();
+    run();
+  }
+
+  listKey(event) {
+    const ids = this.listed().map((trace) => trace.id);
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const place = event.key === "Home" ? 0 : event.key === "End" ? ids.length - 1 : by ? ids.indexOf(this.id) + by : null;
+    if (place === null || !ids.length) return;
+    event.preventDefault();
+    this.select(ids[Math.max(0, Math.min(ids.length - 1, place))]);
+  }
+
+  tabKey(event) {
+    const names = Object.keys(TABS).filter((name) => !this.parts[`tab-${name}`].hidden);
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    this.tab = names[(names.indexOf(this.shownTab()) + by + names.length) % names.length];
+    this.parts[`tab-${this.tab}`].focus();
+    this.repaint();
+  }
+
+  tell(text) {
+    this.parts.note.textContent = text;
+    clearTimeout(this.telling);
+    this.telling = setTimeout(() => { this.parts.note.textContent = ""; }, 6000);
+  }
+
+  async copy(text, what) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Without a secure context there is only the old way.
+      const area = this.root.appendChild(h("textarea", { class: "aside" }));
+      area.value = text;
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    this.tell(`${what} copied`);
+  }
+
+  copyCurl() {
+    const trace = this.trace;
+    if (!trace?.request) this.tell("the request is not known");
+    else if (trace.facts.cut) this.tell("the request is too long for a command");
+    else this.copy(curl(trace.request, trace.facts.auth), "curl");
+  }
+
+  askCassette() {
+    const trace = this.trace;
+    if (!trace) return;
+    this.copying = trace.id;
+    this.store.model.send({ k: "cassette", id: trace.id });
+    this.tell("waiting for the kernel");
+  }
+
+  cassette({ id, text }) {
+    if (this.copying !== id) return;
+    this.copying = null;
+    if (text) this.copy(text, "cassette");
+    else this.tell("nothing is recorded yet");
+  }
+
+  // What is seen
+
+  listed() {
+    const words = this.filter.toLowerCase().split(/\s+/).filter(Boolean);
+    const fits = ({ facts, id }) => {
+      const { model, answering, provider, status, actor, prompt, error_type: error } = facts;
+      const said = [model, answering, provider, STATUS[status], actor, prompt, error, id].join(" ").toLowerCase();
+      return words.every((word) => said.includes(word));
+    };
+    const found = [...this.store.traces.values()].filter(fits);
+    return [...found.filter((trace) => trace.live), ...found.filter((trace) => !trace.live)];
+  }
+
+  shownTab() {
+    return this.wide && this.tab === "message" ? "events" : this.tab;
+  }
+
+  paint() {
+    const listed = this.listed();
+    if (!this.trace || (!this.chosen && this.cursor === null && !this.trace.live && listed[0]?.live)) {
+      this.id = listed[0]?.id ?? this.store.traces.keys().next().value ?? null;
+      this.cursor = null;
+    }
+    const p = this.parts;
+    const trace = this.trace;
+    const every = this.store.traces.size;
+    this.wide = this.root.clientWidth >= WIDE;
+    this.root.classList.toggle("wide", this.wide);
+    this.root.classList.toggle("narrow", this.root.clientWidth < 640);
+    p.side.hidden = this.mode === "play" && every === 1;
+    p.detail.hidden = !trace;
+    p.nothing.hidden = Boolean(trace);
+    say(p.nothing, "No interception yet. What passes the bridge shows up here as it streams.");
+    this.paintList(listed, every);
+    if (!trace) return;
+    if (trace.lacks) this.store.want(trace);
+    const count = Math.min(this.cursor ?? trace.count, trace.count);
+    const state = trace.at(count);
+    mark(this.root, "selected", trace.id);
+    mark(this.root, "status", trace.facts.status);
+    mark(this.root, "events", trace.count);
+    mark(this.root, "shown", count);
+    this.paintHeader(trace, state, count);
+    this.paintTimeline(trace, count);
+    this.paintTransport(trace, count);
+    const shown = this.shownTab();
+    for (const name of Object.keys(TABS)) {
+      const chosen = name === shown;
+      p[`tab-${name}`].setAttribute("aria-selected", chosen);
+      p[`tab-${name}`].tabIndex = chosen ? 0 : -1;
+      p[`tab-${name}`].hidden = this.wide && name === "message";
+      p[name].hidden = !(chosen || (this.wide && name === "message"));
+    }
+    if (!p.message.hidden) this.paintMessage(trace, state, count);
+    if (!p.events.hidden) this.paintEvents(trace, count);
+    if (!p.request.hidden) this.paintTree(p.request, trace.request, () => this.requestParts(trace.request));
+    if (!p.response.hidden) this.paintTree(p.response, trace.response, () => this.responseParts(trace.response));
+    if (!p.usage.hidden) this.paintUsage(state.facts);
+  }
+
+  paintList(listed, every) {
+    const p = this.parts;
+    const live = listed.filter((trace) => trace.live).length;
+    say(p.count, listed.length < every ? `${listed.length} of ${every}` : live ? `${every}, ${live} live` : String(every));
+    const options = new Map([...p.list.children].map((option) => [option.dataset.id, option]));
+    listed.forEach((trace, place) => {
+      let option = options.get(trace.id);
+      options.delete(trace.id);
+      if (!option) {
+        option = h("div", { role: "option", "data-id": trace.id, on: { click: () => this.select(trace.id) } },
+          h("i", { class: "dot" }), h("span", { class: "model" }), h("span", { class: "when" }), h("span", { class: "prompt" }));
+        option.id = `o${Math.random().toString(36).slice(2)}`;
+      }
+      if (p.list.children[place] !== option) p.list.insertBefore(option, p.list.children[place] ?? null);
+      const { facts } = trace;
+      const [, model, when, prompt] = option.children;
+      mark(option, "status", facts.status);
+      say(model, facts.answering || facts.model || facts.provider || "…");
+      say(when, trace.live ? `${whole(trace.count)} ev` : duration(facts.seconds));
+      say(prompt, facts.error_type || facts.prompt || facts.provider || "");
+      option.setAttribute("aria-selected", trace.id === this.id);
+      option.setAttribute("aria-label", `${model.textContent}, ${STATUS[facts.status]}, ${prompt.textContent}`);
+      if (trace.id === this.id && p.list.getAttribute("aria-activedescendant") !== option.id) {
+        p.list.setAttribute("aria-activedescendant", option.id);
+        if (option.offsetTop < p.list.scrollTop || option.offsetTop > p.list.scrollTop + p.list.clientHeight - 40)
+          p.list.scrollTop = option.offsetTop - 8;
+      }
+    });
+    for (const option of options.values()) option.remove();
+  }
+
+  paintHeader(trace, { facts, blocks }, count) {
+    const p = this.parts;
+    say(p.title, facts.answering || facts.model || "unknown model");
+    say(p.provider, [facts.provider, facts.dialect, facts.actor].filter(Boolean).join(" · "));
+    const code = trace.facts.http;
+    say(p.status, trace.live ? "live" : `${STATUS[trace.facts.status]}${code && code !== 200 ? ` ${code}` : ""}`);
+    mark(p.status, "status", trace.facts.status);
+    p.stop.hidden = !trace.live || this.mode === "play";
+    p.stop.disabled = this.stopping === trace.id;
+    say(p.stop.lastChild, p.stop.disabled ? "Stopping…" : "Stop");
+    const usage = facts.usage ?? {};
+    const first = trace.first !== null && trace.first < count ? trace.seconds(trace.first) : null;
+    const last = count > trace.base ? trace.seconds(count - 1) : null;
+    const elapsed = count === trace.count && !trace.live ? (trace.facts.seconds ?? last) : last;
+    const chars = blocks.reduce((sum, { end }) => sum + end, 0);
+    const out = usage.output ?? Math.round(chars / 4);
+    const rate = first !== null && last - first > 0.05 ? out / (last - first) : null;
+    const guess = usage.output === undefined ? "≈ " : "";
+    const cached = usage.cache_read ? ` + ${whole(usage.cache_read)} cached` : "";
+    const told = [
+      ["first token", duration(trace.first === 0 && trace.base ? null : first)],
+      ["elapsed", duration(elapsed)],
+      ["tokens/s", rate === null ? "–" : `${guess}${rate < 10 ? rate.toFixed(1) : whole(Math.round(rate))}`],
+      ["input", usage.input === undefined ? "–" : whole(usage.input) + cached],
+      ["output", chars || usage.output ? guess + whole(out) : "–"],
+      ["cost", facts.cost === undefined || facts.cost === null ? "–" : dollars(facts.cost)],
+      ["events", whole(count)],
+    ];
+    if (p.stats.children.length !== told.length)
+      p.stats.replaceChildren(...told.map(([name]) => h("div", { "data-stat": name }, h("dt", {}, name), h("dd", {}))));
+    told.forEach(([, text], place) => say(p.stats.children[place].lastChild, text));
+  }
+
+  // The timeline: a tick an event, as high as the gap before it; where there are more events than pixels, the longest.
+
+  share(trace, event) {
+    if (this.byTime && trace.facts.timed !== false) {
+      const end = trace.rows.at(-1)?.[0] || 1;
+      return trace.row(event)[0] / end;
+    }
+    return (event - trace.base + 0.5) / Math.max(trace.rows.length, 1);
+  }
+
+  eventAt(trace, share) {
+    let [low, high] = [trace.base, trace.count - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.share(trace, middle) < share) low = middle + 1;
+      else high = middle;
+    }
+    if (low > trace.base && share - this.share(trace, low - 1) < this.share(trace, low) - share) low -= 1;
+    return low;
+  }
+
+  paintTimeline(trace, count) {
+    const { canvas, line, timeline } = this.parts;
+    const [width, height] = [timeline.clientWidth, timeline.clientHeight];
+    line.hidden = !trace.rows.length;
+    if (count > trace.base) line.style.left = `${this.share(trace, count - 1) * 100}%`;
+    else line.style.left = "0";
+    const ratio = window.devicePixelRatio || 1;
+    const colors = getComputedStyle(this.root);
+    const drawn = [trace.id, trace.base, trace.count, width, this.byTime, ratio, colors.color].join();
+    if (drawn === this.drawn || !width) return;
+    this.drawn = drawn;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const lanes = ["text", "thinking", "tool", "other"];
+    const color = Object.fromEntries(
+      [...lanes, "error"].map((kind) => [kind, colors.getPropertyValue(`--llmb-${kind}`).trim()]));
+    const lane = height / lanes.length;
+    const columns = new Map();
+    let longest = 0.02;
+    for (let event = trace.base; event < trace.count; event += 1) {
+      const kind = trace.kind(event);
+      const row = lanes.includes(kind) ? lanes.indexOf(kind) : kind === "refusal" ? 0 : 3;
+      const gap = trace.gap(event) ?? 0;
+      longest = Math.max(longest, gap);
+      const key = Math.floor(this.share(trace, event) * width) * 4 + row;
+      const there = columns.get(key);
+      if (!there || there[0] < gap) columns.set(key, [gap, kind]);
+    }
+    const thick = Math.max(1, Math.min(3, width / Math.max(trace.rows.length, 1) - 1));
+    for (const [key, [gap, kind]] of columns) {
+      const tall = 2 + (lane - 3) * Math.sqrt(gap / longest);
+      const row = key % 4;
+      pen.fillStyle = color[kind === "refusal" ? "text" : kind] || color.other;
+      pen.fillRect(Math.floor(key / 4), (row + 1) * lane - tall, thick, tall);
+    }
+  }
+
+  paintTransport(trace, count) {
+    const p = this.parts;
+    const running = this.playing !== null || (this.cursor === null && trace.live);
+    if (this.running !== running) {
+      this.running = running;
+      p.play.replaceChildren(icon(running ? "pause" : "play"));
+      const label = running ? "Pause" : "Play";
+      p.play.setAttribute("aria-label", label);
+      p.play.title = label;
+    }
+    p.slider.min = String(trace.base);
+    p.slider.max = String(trace.count);
+    if (Number(p.slider.value) !== count) p.slider.value = String(count);
+    const gap = count > trace.base ? trace.gap(count - 1) : null;
+    const place = `${whole(count)} / ${whole(trace.count)}`;
+    say(p.place, place);
+    p.slider.setAttribute("aria-valuetext", `event ${place}${gap === null ? "" : `, after ${duration(gap)}`}`);
+    p.back.disabled = count <= trace.base;
+    p.forward.disabled = count >= trace.count;
+    p.axis.hidden = trace.facts.timed === false;
+    p.axis.setAttribute("aria-pressed", this.byTime);
+    p.follow.hidden = this.cursor === null || (this.playing && !trace.live);
+    const news = trace.count - count;
+    say(p.follow, trace.live ? `${whole(news)} new · go live` : "to the end");
+  }
+
+  paintMessage(trace, { blocks, facts }, count) {
+    const panel = this.parts.message;
+    const atEnd = panel.scrollHeight - panel.scrollTop - panel.clientHeight < 24;
+    const moved = this.painted !== `${trace.id} ${count}`;
+    if (this.paintedId !== trace.id || this.paintedBase !== trace.base) {
+      panel.replaceChildren();
+      this.proses.clear();
+      [this.paintedId, this.paintedBase] = [trace.id, trace.base];
+    }
+    this.painted = `${trace.id} ${count}`;
+    let current = null;
+    const scrubbing = this.cursor !== null;
+    blocks.forEach(({ number, block, end, fresh, closed }, place) => {
+      const made = this.proses.get(number) ?? this.makeBlock(panel, number, block);
+      if (panel.children[place] !== made.element) panel.insertBefore(made.element, panel.children[place] ?? null);
+      mark(made.element, "closed", closed);
+      const isFresh = fresh < end;
+      if (isFresh || (count > 0 && (block.opened === count - 1 || block.closed === count - 1))) current = made;
+      made.element.classList.toggle("now", scrubbing && (isFresh || block.opened === count - 1));
+      this.fillBlock(made, block, end, scrubbing ? fresh : end, closed);
+    });
+    for (const [number, made] of this.proses) {
+      if (!blocks.some((each) => each.number === number)) {
+        made.element.remove();
+        this.proses.delete(number);
+      }
+    }
+    this.paintEnd(panel, trace, facts, blocks.length, count);
+    if (!moved) return;
+    if (scrubbing) this.reveal(panel, current);
+    else if (atEnd && trace.live) panel.scrollTop = panel.scrollHeight;
+  }
+
+  makeBlock(panel, number, block) {
+    const { kind, name } = block.about;
+    const text = h("div", { part: "text", class: kind === "tool" ? "text json" : "text" });
+    const title = { tool: "tool call", thinking: "thinking", refusal: "refusal" }[kind];
+    const head = h("div", { class: "head" });
+    if (block.round) head.append(h("span", { class: "round" }, `round ${block.round + 1}`));
+    if (title) head.append(h("span", { class: "kind" }, title));
+    if (kind === "tool") head.append(h("code", {}, name || "?"), h("span", { class: "quiet" }, block.about.id || ""));
+    if (block.about.server) head.append(h("span", { class: "quiet" }, "run by the provider"));
+    const element = h("section", { "data-block": number, "data-kind": kind, class: "block" }, head, text);
+    head.hidden = !head.childNodes.length;
+    const made = { element, text, prose: new Prose(text), shown: null };
+    this.proses.set(number, made);
+    return made;
+  }
+
+  fillBlock(made, block, end, fresh, closed) {
+    const { kind, redacted, custom } = block.about;
+    if (kind !== "tool" || custom) {
+      if (redacted && !block.text) say(made.text, "(encrypted)");
+      else made.prose.show(block.text, end, fresh);
+      return;
+    }
+    const state = `${end} ${closed}`;
+    if (made.shown === state) return;
+    made.shown = state;
+    const sent = block.text.slice(0, end);
+    const value = sent ? parsePartial(sent) : new Map();
+    made.element.classList.toggle("raw", value === undefined && closed);
+    made.text.replaceChildren(...(value === undefined ? [sent] : pretty(value)));
+  }
+
+  paintEnd(panel, trace, facts, place, count) {
+    const failed = facts.error_type || facts.error;
+    const told = failed
+      ? [`${facts.error_type ?? "error"}`, facts.error ?? ""]
+      : count === trace.count && !trace.live && !place
+        ? ["", trace.count ? "The answer has no text." : "The answer could not be read as events."]
+        : null;
+    let element = panel.querySelector(":scope > .ending");
+    if (!told) {
+      element?.remove();
+      return;
+    }
+    if (!element) {
+      element = h("section", { class: "block ending" },
+        h("div", { class: "head" }, h("span", { class: "kind" })), h("div", { class: "text", part: "text" }));
+    }
+    mark(element, "kind", failed ? "error" : "note");
+    mark(element, "block", "end");
+    say(element.querySelector(".kind"), told[0]);
+    say(element.lastChild, told[1]);
+    if (panel.lastChild !== element) panel.append(element);
+  }
+
+  /** Scroll within the panel alone: the notebook stays where it is. */
+  reveal(panel, made) {
+    if (!made) return;
+    const marks = made.text.querySelectorAll("mark");
+    const target = [...marks].reverse().find((each) => each.textContent) ?? made.element;
+    const box = panel.getBoundingClientRect();
+    const at = target.getBoundingClientRect();
+    const bottom = target === made.element ? Math.min(at.bottom, at.top + box.height) : at.bottom;
+    if (bottom > box.bottom - 8) panel.scrollTop += bottom - box.bottom + 24;
+    else if (at.top < box.top + 8) panel.scrollTop -= box.top - at.top + 24;
+  }
+
+  paintEvents(trace, count) {
+    const { scroll, spacer, data } = this.parts;
+    const total = trace.rows.length;
+    spacer.style.height = `${total * ROW}px`;
+    const now = count - 1 - trace.base;
+    if (this.listedAt !== `${trace.id} ${count}`) {
+      this.listedAt = `${trace.id} ${count}`;
+      const [top, bottom] = [scroll.scrollTop, scroll.scrollTop + scroll.clientHeight];
+      if (now * ROW < top || (now + 1) * ROW > bottom) scroll.scrollTop = now * ROW - scroll.clientHeight + 2 * ROW;
+      const row = trace.row(count - 1);
+      say(data, row ? (row[3] ?? "(not kept)") : "");
+    }
+    const from = Math.max(0, Math.floor(scroll.scrollTop / ROW) - 4);
+    const to = Math.min(total, from + Math.ceil((scroll.clientHeight || 200) / ROW) + 8);
+    const drawn = [trace.id, trace.base, from, to, now].join();
+    if (drawn === this.drawnRows) return;
+    this.drawnRows = drawn;
+    const rows = [];
+    for (let place = from; place < to; place += 1) {
+      const event = trace.base + place;
+      const [seconds, name, size, , steps] = trace.rows[place];
+      const gap = trace.gap(event);
+      const said = steps.filter(([kind]) => kind === "d").map((step) => step[2]).join("");
+      const row = h("div", {
+        role: "listitem", "data-event": event, "data-kind": trace.kind(event), class: place === now ? "row now" : "row",
+        "aria-current": place === now ? "true" : null, style: `top:${place * ROW}px`,
+        on: { click: () => this.go(event + 1) },
+      },
+        h("span", { class: "n" }, String(event + 1)),
+        h("span", { class: "n" }, trace.facts.timed === false ? "" : duration(seconds)),
+        h("span", { class: "n gap" }, gap === null ? "" : `+${duration(gap)}`),
+        h("i", { class: "dot" }),
+        h("span", { class: "what" }, name && name !== "message" ? name : steps.length ? STEPS[steps.at(-1)[0]] : "event"),
+        h("span", { class: "said" }, said),
+        h("span", { class: "n" }, bytes(size)));
+      rows.push(row);
+    }
+    spacer.replaceChildren(...rows);
+  }
+
+  paintTree(panel, value, make) {
+    if (panel.shown === value && panel.childNodes.length) return;
+    panel.shown = value;
+    panel.replaceChildren(...(value ? make() : [h("p", { class: "quiet" }, "Not known.")]));
+  }
+
+  requestParts(request) {
+    const body = request.body ? parsePartial(request.body) : undefined;
+    return [
+      h("p", { class: "address" }, h("strong", {}, request.method), " ", request.url),
+      this.fields(request.headers),
+      body === undefined ? h("pre", { class: "data" }, request.body) : tree(null, body),
+    ];
+  }
+
+  responseParts(response) {
+    return [h("p", { class: "address" }, h("strong", {}, `HTTP ${response.status}`)), this.fields(response.headers)];
+  }
+
+  fields(pairs) {
+    const rows = pairs.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)));
+    return h("table", {}, h("tbody", {}, ...rows));
+  }
+
+  paintUsage(facts) {
+    const panel = this.parts.usage;
+    const state = JSON.stringify([facts.usage, facts.cost, facts.raw_usage]);
+    if (panel.shown === state) return;
+    panel.shown = state;
+    if (!facts.usage) {
+      panel.replaceChildren(h("p", { class: "quiet" }, "No usage was reported so far."));
+      return;
+    }
+    const names = { input: "input", cache_read: "read from cache", cache_write: "written to cache", output: "output" };
+    Object.assign(names, { reasoning: "reasoning, in output", total: "total" });
+    const rows = Object.entries(names).filter(([name]) => facts.usage[name] !== undefined)
+      .map(([name, title]) => h("tr", {}, h("th", { scope: "row" }, title), h("td", { class: "n" }, whole(facts.usage[name]))));
+    if (facts.cost !== undefined && facts.cost !== null)
+      rows.push(h("tr", {}, h("th", { scope: "row" }, "cost at list price"), h("td", { class: "n" }, dollars(facts.cost))));
+    const raw = parsePartial(JSON.stringify(facts.raw_usage ?? {}));
+    panel.replaceChildren(h("table", {}, h("tbody", {}, ...rows)), h("p", { class: "quiet" }, "As the provider sent it"), tree(null, raw));
+  }
+}
+
+const STEPS = { s: "start", b: "block", d: "delta", e: "block end", f: "end", r: "round" };
+
+export { Block, Num, Store, Trace, curl, parsePartial };
+
+/** One store for each model, however many views it has. */
+export default () => {
+  let store = null;
+  const of = (model) => (store ??= new Store(model));
+  return {
+    initialize({ model }) {
+      const made = of(model);
+      return () => made.dispose();
+    },
+    render({ model, el }) {
+      const view = new View(of(model), el, model.get("mode"));
+      return () => view.dispose();
+    },
+  };
+};

@@ -1,0 +1,127 @@
+"""Calls that are ended from outside while they are under way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx2
+import pytest
+
+from llmbridge import Bridge, Context, Model, Script
+from llmbridge.exchange.call import Call, Headers, Reply
+from llmbridge.exchange.stopping import Stops
+
+FIRST = b'data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\n'
+
+
+class Endless:
+    """An upstream that says one thing and then nothing more; `closed` tells when it is let go of."""
+
+    spends_keys = False
+
+    def __init__(self, *, head: bool = True) -> None:
+        self.head = head
+        self.asked = anyio.Event()
+        self.closed = anyio.Event()
+
+    async def __call__(self, call: Call) -> Reply:
+        self.asked.set()
+        if not self.head:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self.closed.set()
+        return Reply(200, Headers({"content-type": "text/event-stream"}), self.chunks())
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            yield FIRST
+            await anyio.sleep_forever()
+        finally:
+            self.closed.set()
+
+
+MODEL, QUESTION = Model("openai", "gpt-5-mini"), Context()
+
+
+async def test_a_stopped_stream_lets_go_of_its_upstream_and_keeps_what_came() -> None:
+    upstream = Endless()
+    bridge = Bridge(upstream, environ={})
+    stream = await bridge.stream(MODEL, QUESTION)
+    while (await anext(stream)).partial.text != "Hel":
+        pass
+
+    stopped = bridge.stop(bridge.inflight[0])
+    message = await stream.result()
+
+    assert (stopped, upstream.closed.is_set()) == (True, True)
+    assert (message.text, message.error) == ("Hel", "the call was stopped here")
+    assert [(each.end, each.status) for each in bridge.interceptions] == [("interrupted", 200)]
+    assert [(each.end, each.body) for each in bridge.records] == [("interrupted", FIRST)]
+    assert bridge.inflight == ()
+
+
+async def test_a_call_is_stopped_before_its_answer_and_not_tried_again() -> None:
+    upstream = Endless(head=False)
+    bridge = Bridge(upstream, environ={}, retries=3)
+
+    async with bridge.async_openai(max_retries=2) as client, anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            with pytest.raises(Exception, match="the call was stopped here") as failed:
+                await client.chat.completions.create(model="m", messages=[])
+            assert failed.value.status_code == 499  # type: ignore[attr-defined]
+
+        tasks.start_soon(ask)
+        await upstream.asked.wait()
+        bridge.stop(bridge.inflight[0])
+
+    assert upstream.closed.is_set()
+    assert [each.end for each in bridge.interceptions] == ["interrupted"]
+
+
+def test_a_sync_client_is_stopped_from_another_thread() -> None:
+    with Bridge(Script("one two three", tps=0.01), environ={}) as bridge:
+        events = bridge.stream_sync(MODEL, QUESTION)
+        next(events)
+
+        assert bridge.stop(bridge.inflight[0].id)
+        assert [event.type for event in events][-1] == "error"
+
+
+def test_a_client_of_the_server_hears_that_it_was_stopped() -> None:
+    with Bridge(Endless(), environ={}) as bridge, bridge.serve() as server:
+        body = {"model": "m", "messages": [], "stream": True}
+        with httpx2.stream("POST", f"{server.url}/v1/chat/completions", json=body) as reply:
+            chunks = reply.iter_bytes()
+            first = next(chunks)
+            bridge.stop(bridge.inflight[0])
+            rest = b"".join(chunks)
+
+    assert first == FIRST
+    assert b"the call was stopped here" in rest
+
+
+async def test_who_cancels_the_task_itself_is_not_told_of_a_stop() -> None:
+    stops = Stops()
+    upstream = Endless()
+    bridge = Bridge(upstream, interceptors=[stops], environ={})
+    stream = await bridge.stream(MODEL, QUESTION)
+
+    with anyio.move_on_after(0.05) as limit:
+        await stream.result()
+
+    assert limit.cancelled_caught
+    assert upstream.closed.is_set()
+    await stream.aclose()
+    assert [each.end for each in bridge.interceptions] == ["client_gone"]
+
+
+async def test_what_is_over_cannot_be_stopped() -> None:
+    bridge = Bridge(Script("Hello"), environ={})
+    stream = await bridge.stream(MODEL, QUESTION)
+    id = bridge.inflight[0].id
+    await stream.result()
+    await asyncio.sleep(0)
+
+    assert bridge.stop(id) is False
