@@ -4,10 +4,10 @@ A bridge writes through one connection, whose session holds an advisory lock und
 go of it when the process, its machine or the way there dies, and so everybody sees who lives.
 """
 
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from secrets import randbits
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
@@ -56,7 +56,7 @@ class PostgresDatabase:
         self._safe = safe_on_power_loss
         self.engine = _engine(url, self.name, safe_on_power_loss=safe_on_power_loss)
         # One thread writes; another may close.
-        self._turn = threading.Lock()
+        self._turn = Lock()
         self._held: Connection | None = None
 
     def again(self) -> "PostgresDatabase":

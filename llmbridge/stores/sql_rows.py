@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -21,6 +21,8 @@ RECORD_COLUMNS = tuple(
 )
 """The fields that are columns of the same name."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_CALLER = tuple(field.name for field in fields(Caller))
 _REQUEST = ("method", "url", "headers", "caller", "body")
 
 
@@ -65,7 +67,7 @@ def _request_row(request: Request | None) -> Row:
         "request_method": request.method,
         "request_url": request.url,
         "request_headers": _json(request.headers.pairs),
-        "request_caller": _json(asdict(request.caller)),
+        "request_caller": _json({name: getattr(request.caller, name) for name in _CALLER}),
         "request_body": request.body,
     }
 
@@ -95,7 +97,7 @@ def _chunks(body: bytes, timing: str) -> Iterator[Chunk]:
 
 def _json(value: Any) -> str:
     """In ASCII: whatever a field holds, a database can keep it."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _loaded(text: str) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import randbits
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 
@@ -38,6 +39,9 @@ class SqliteFile:
         self.engine = _engine(path, "FULL" if safe_on_power_loss else "NORMAL")
         self._safe = safe_on_power_loss
         self._user = User(path, self.bridge)
+        # One thread writes; another may close.
+        self._turn = Lock()
+        self._held: Connection | None = None
 
     def again(self) -> "SqliteFile":
         """The same file for another bridge."""
@@ -81,9 +85,17 @@ class SqliteFile:
 
     def write(self, work: Callable[[Connection], None]) -> None:
         """Do it in a transaction, as a bridge that everybody sees to live."""
-        self._user.enter()
-        with self.engine.begin() as connection:
-            work(connection)
+        with self._turn:
+            self._user.enter()
+            if self._held is None:
+                # Held, since the last one to close a file has to fold the log into it.
+                self._held = self.engine.connect()
+            try:
+                with self._held.begin():
+                    work(self._held)
+            except OperationalError:
+                self._let_go()
+                raise
 
     @contextmanager
     def changing(self) -> Generator[Connection]:
@@ -102,10 +114,17 @@ class SqliteFile:
 
     def close(self) -> None:
         """Fold the log into the file, and be nobody who writes."""
-        try:
-            self._checkpoint("PASSIVE")
-        finally:
-            self._user.leave()
+        with self._turn:
+            try:
+                self._checkpoint("PASSIVE")
+            finally:
+                self._let_go()
+                self._user.leave()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def _use_log(self) -> None:
         """Readers and a writer at the same time; the file remembers it."""
@@ -130,7 +149,10 @@ class SqliteFile:
 def _engine(path: Path, synchronous: str) -> Engine:
     """Connections that are opened by who uses them, and begin as they are told."""
     engine = create_engine(
-        URL.create("sqlite", database=str(path)), poolclass=NullPool, hide_parameters=True
+        URL.create("sqlite", database=str(path)),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")

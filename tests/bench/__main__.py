@@ -30,6 +30,10 @@ BENCHMARKS = {
     "functions": "functions",
     "plugin": "plugin",
     "tools": "tools",
+    "recording": "stores",
+    "stores": "stores",
+    "soaks": "stores",
+    "kills": "stores",
 }
 
 NAMES = ", ".join(BENCHMARKS)

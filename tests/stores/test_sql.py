@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -233,48 +232,3 @@ def test_closing_leaves_no_thread(database):
     store.close()
 
     assert threads() == before
-
-
-KILLED = """
-import asyncio, sys
-from llmbridge.stores.sql import SqlStore
-from tests.stores.kept import answered, asked
-
-async def main():
-    store = SqlStore(sys.argv[1])
-    for number in range(100_000):
-        id = f"{sys.argv[2]}-{number}"
-        await store.begin(asked(id))
-        print(id, flush=True)
-        store.add(answered(id))
-        store.end(asked(id, end="completed"))
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
-def test_what_was_acknowledged_survives_kill_9(database):
-    at_work = SqlStore(database.url)
-    anyio.run(at_work.begin, asked("at work"))
-    acknowledged: set[str] = set()
-    for run in range(3):
-        command = [sys.executable, "-c", KILLED, database.url, str(run)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for _ in range(40 + 31 * run):
-                acknowledged.add(process.stdout.readline().strip())
-            process.send_signal(signal.SIGKILL)
-            acknowledged.update(line.strip() for line in process.stdout if line.endswith("\n"))
-
-    # A server may need a moment to see that a client has died.
-    while len(existing_store(database.url).interceptions(end=None)) > 1:
-        continue
-    kept = existing_store(database.url).interceptions()
-
-    assert database.unsound() == []
-    assert acknowledged <= {each.id for each in kept}
-    assert {each.end for each in kept if each.id != "at work"} <= {"completed", "interrupted"}
-    assert [each.end for each in kept if each.id == "at work"] == [None]
-    assert {record.body for record in at_work.records()} == {b"hi\0"}
-    at_work.close()

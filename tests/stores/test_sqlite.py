@@ -85,11 +85,11 @@ def test_a_store_that_is_not_there_is_not_made_by_reading(path):
 
 async def test_a_locked_file_refuses_calls_and_loses_nothing(path):
     store = SqlStore(url_of(path))
+    # A lock is waited for 10 s: too long for a test.
+    _prepare(store, lambda: "PRAGMA busy_timeout = 20")
     await store.begin(asked("a"))
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        # A lock is waited for 10 s: too long for a test.
-        _prepare(store, lambda: "PRAGMA busy_timeout = 20")
         store.add(answered("a"))
         with pytest.raises(StoreUnavailable, match=r"1 rows wait in memory.*database is locked"):
             store.flush()
@@ -106,9 +106,9 @@ async def test_a_locked_file_refuses_calls_and_loses_nothing(path):
 
 async def test_a_full_disk_refuses_calls_and_loses_nothing(path):
     store = SqlStore(url_of(path))
-    await store.begin(asked("a"))
     limit = {"pages": 40}
     _prepare(store, lambda: f"PRAGMA max_page_count = {limit['pages']}")
+    await store.begin(asked("a"))
     store.add(answered("a", b"x" * 1_000_000))
 
     with pytest.raises(StoreUnavailable, match=r"1 rows wait in memory.*disk is full"):
@@ -117,6 +117,23 @@ async def test_a_full_disk_refuses_calls_and_loses_nothing(path):
     store.flush()
 
     assert store.records() == [answered("a", b"x" * 1_000_000)]
+    store.close()
+
+
+async def test_a_file_that_can_only_be_read_refuses_calls_and_loses_nothing(path):
+    store = SqlStore(url_of(path))
+    only_reads = {"now": "ON"}
+    _prepare(store, lambda: f"PRAGMA query_only = {only_reads['now']}")
+    store.add(answered("a"))
+
+    with pytest.raises(StoreUnavailable, match=r"1 rows wait in memory.*readonly database"):
+        store.flush()
+    with pytest.raises(StoreUnavailable, match="readonly database"):
+        await store.begin(asked("a"))
+    only_reads["now"] = "OFF"
+    store.flush()
+
+    assert (store.records(), store.interceptions()) == ([answered("a")], [])
     store.close()
 
 
