@@ -9,9 +9,11 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbconvert.exporters import HTMLExporter
+from nbconvert.preprocessors import ExecutePreprocessor
 
+from tests.canon.test_markup import Seen
 from tests.notebooks.shown import SHOWN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +32,7 @@ def code(notebook: Any) -> list[Any]:
 
 @pytest.fixture
 def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
-    """Run a notebook in a kernel of this Python, in an empty folder, without anybody's keys or settings."""
+    """Run a notebook as `nbconvert --execute` does, in a kernel of this Python, in an empty folder, without anybody's keys or settings."""
     for name in [name for name in os.environ if name.endswith(("_API_KEY", "_BASE_URL"))]:
         monkeypatch.delenv(name)
     for name in (
@@ -46,13 +48,14 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], 
     folder.mkdir()
 
     def run(notebook: Any) -> Any:
-        client = NotebookClient(
-            notebook,
+        # Where the state of widgets is kept, a page without scripts shows none of them.
+        step = ExecutePreprocessor(
             timeout=50,
-            resources={"metadata": {"path": folder}},
+            store_widget_state=False,
             extra_arguments=[f"--IPKernelApp.exec_lines={BLOCK}"],
         )
-        return client.execute()
+        executed, _ = step.preprocess(notebook, {"metadata": {"path": folder}})
+        return executed
 
     return run
 
@@ -67,6 +70,21 @@ def test_a_notebook_runs_without_a_key_and_shows_what_it_promises(path: Path, ex
         name: cells[name] for name, text in wanted.items() if not _matches(text, cells[name])
     }
     assert differing == {}
+    assert left_out_of_html(executed) == []
+
+
+def left_out_of_html(notebook: Any) -> list[str]:
+    """The rich outputs that a page without scripts does not show."""
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    rich = [output.data for output in outputs if "data" in output and len(output.data) > 1]
+    assert all("text/plain" in data and {"text/html", "image/png"} & set(data) for data in rich)
+    told = _letters(page)
+    return [html for data in rich if _letters(html := data.get("text/html", "")) not in told]
+
+
+def _letters(html: str) -> str:
+    return "".join(Seen(html).text.split())
 
 
 def shown(cell: Any) -> str:
