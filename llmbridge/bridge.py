@@ -72,7 +72,8 @@ class Bridge(Clients):
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
     what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
     first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
-    provider with its key, `routes` sends bare requests elsewhere by model. `tools` (functions, toolboxes) are offered to
+    provider with its key, `routes` sends bare requests elsewhere by model, `passthrough` names further paths of a
+    provider that a server passes on, such as `{"openai": ["/files/"]}`. `tools` (functions, toolboxes) are offered to
     models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
     times, while its client has not got a byte; a `breaker` leaves one alone that fails again and again. `people` come in
     over HTTP with tokens of their own; `budgets` and `rate_limits` say how much they may take. `calliope` serves
@@ -92,6 +93,7 @@ class Bridge(Clients):
         providers: Iterable[Provider] = (),
         base_urls: Mapping[str, str] | None = None,
         routes: Mapping[str, str] | None = None,
+        passthrough: Mapping[str, Iterable[str]] | None = None,
         tools: Iterable[Function | Toolbox] = (),
         tool_gate: Gate | None = None,
         tool_limits: ToolLimits | None = None,
@@ -105,7 +107,7 @@ class Bridge(Clients):
         environ: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
-        rows = rows_with(providers, base_urls or {}, environ)
+        rows = rows_with(providers, base_urls or {}, environ, passthrough)
         if upstream is not None and not callable(upstream):
             raise ConfigurationError(
                 f"{upstream!r} is no upstream: give Live(), Replay({upstream!r}), Script(...) or a handler"

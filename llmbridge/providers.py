@@ -1,10 +1,11 @@
 """Who speaks what: one row a provider. Adding one that speaks a known dialect is adding a row."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
@@ -46,6 +47,13 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"]
 
 
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# The server's own routes begin with these.
+_TAKEN = frozenset(
+    {"api", "crawl", "healthz", "metrics", "model-proxy", "stream", "v1", "v1beta", "web"}
+)
+
+
 def dialect_named(name: str) -> Dialect:
     """The dialect of this name; `opaque` for a name from elsewhere."""
     return DIALECTS.get(name, OPAQUE)
@@ -57,7 +65,8 @@ class Provider:
 
     `base_url` is what its SDK calls the base URL; operations such as `/chat/completions` are joined to it. `key` is
     never shown; of several `keys` the first one that the provider takes is used. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
-    `renames` are names that this host has for keys of a translated request.
+    `renames` are names that this host has for keys of a translated request. `passthrough` are further paths below the
+    base URL that a server passes on unread, `/files/` with all that is below it, `/` with everything.
     """
 
     name: str
@@ -73,6 +82,7 @@ class Provider:
     keyless: bool = False
     renames: Mapping[str, str] = field(default_factory=dict[str, str])
     keys: tuple[str, ...] = ()
+    passthrough: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         keys = f"{len(self.keys)} keys" if len(self.keys) > 1 else "key=set"
@@ -88,6 +98,17 @@ class Provider:
         if self.prefix.endswith("/v1") and target.startswith("/v1/"):
             target = target.removeprefix("/v1")
         return self.base_url.rstrip("/") + target
+
+    def passes_on(self, target: str) -> bool:
+        """True for an operation that nobody here reads, but that a server lets through."""
+        path = target.partition("?")[0]
+        # What another server would make of these is not what was allowed.
+        if {".", ".."}.intersection(unquote(path).replace("\\", "/").split("/")):
+            return False
+        return any(
+            path.startswith(allowed) if allowed.endswith("/") else path == allowed
+            for allowed in self.passthrough
+        )
 
     def serves(self, host: str) -> bool:
         """True when `host` (with its port, if it names one) is this provider's."""
@@ -151,6 +172,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_env=("ANTHROPIC_API_KEY",),
         url_env=("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL"),
         auth="x-api-key",
+        passthrough=("/api/event_logging/",),
     ),
     Provider(
         "openai",
@@ -158,6 +180,7 @@ PROVIDERS: tuple[Provider, ...] = (
         dialects=("openai.chat", "openai.responses"),
         key_env=("OPENAI_API_KEY",),
         url_env=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        passthrough=("/conversations", "/conversations/", "/responses/"),
     ),
     Provider(
         "google",
@@ -236,18 +259,55 @@ PROVIDERS: tuple[Provider, ...] = (
 
 
 def rows_with(
-    providers: Iterable[Provider], base_urls: Mapping[str, str], environ: Mapping[str, str]
+    providers: Iterable[Provider],
+    base_urls: Mapping[str, str],
+    environ: Mapping[str, str],
+    passthrough: Mapping[str, Iterable[str]] | None = None,
 ) -> list[Provider]:
-    """The table with the user's rows, keys and URLs in it; a later row replaces one of the same name.
+    """The table with the user's rows, keys and URLs in it; a row replaces one of the table of the same name.
 
     Raises:
-        ConfigurationError: `base_urls` names no provider, or an address that cannot be.
+        ConfigurationError: a name that is none or is there twice, that no provider has, or an address that cannot be.
     """
-    table = {row.name: row for row in (*PROVIDERS, *providers)}
-    unknown = [name for name in base_urls if name not in table]
-    if unknown:
-        raise ConfigurationError(
-            f"base_urls names {unknown[0]!r}, which is no provider: there are {', '.join(table)}"
-        )
+    own = _named(providers)
+    table = {row.name: row for row in (*PROVIDERS, *own.values())}
+    for what, names in (("base_urls", base_urls), ("passthrough", passthrough or {})):
+        for name in names:
+            if name not in table:
+                raise ConfigurationError(
+                    f"{what} names {name!r}, which is no provider: there are {', '.join(table)}"
+                )
+    for name, paths in (passthrough or {}).items():
+        table[name] = _passing(table[name], paths)
     rows = (row.configured(environ) for row in table.values())
     return [row.at(base_urls[row.name]) if row.name in base_urls else row for row in rows]
+
+
+def _named(providers: Iterable[Provider]) -> dict[str, Provider]:
+    """The user's rows by name, which stands in paths."""
+    own: dict[str, Provider] = {}
+    for row in providers:
+        if not _NAME.fullmatch(row.name) or row.name in _TAKEN:
+            raise ConfigurationError(
+                f"{row.name!r} is no name of a provider: give lower-case letters and digits, with single"
+                f" hyphens inside, but none of {', '.join(sorted(_TAKEN))}"
+            )
+        if row.name in own:
+            raise ConfigurationError(
+                f"the provider {row.name!r} is there twice: name one of them anew"
+            )
+        own[row.name] = row
+    return own
+
+
+def _passing(row: Provider, paths: Iterable[str]) -> Provider:
+    if isinstance(paths, str):
+        raise ConfigurationError(f"passthrough of {row.name!r} is {paths!r}: give a list of paths")
+    more = tuple(paths)
+    for path in more:
+        if not path.startswith("/"):
+            raise ConfigurationError(
+                f"passthrough of {row.name!r} has {path!r}: give paths below its base URL, such as"
+                " '/files', '/files/' with all that is below it, or '/' for everything"
+            )
+    return replace(row, passthrough=(*row.passthrough, *more))

@@ -117,6 +117,7 @@ class Configuration:
                 providers=[_row(row) for row in said.providers],
                 base_urls=said.upstream,
                 routes=said.routes,
+                passthrough=said.passthrough,
                 retries=said.retries,
                 breaker=_breaker(self.path, said.breaker),
                 allowed_hosts=said.allowed_hosts,
@@ -162,6 +163,7 @@ def _row(row: ProviderRow) -> Provider:
         key=row.key,
         keyless=row.keyless,
         keys=row.keys,
+        passthrough=row.passthrough,
     )
 
 

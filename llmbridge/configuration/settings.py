@@ -40,6 +40,7 @@ class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_env: tuple[str, ...] = ()
     auth: Auth = "bearer"
     keyless: bool = False
+    passthrough: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
 
@@ -121,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstream: dict[str, str] = {}
     providers: tuple[ProviderRow, ...] = ()
     routes: dict[str, str] = {}
+    passthrough: dict[str, tuple[str, ...]] = {}
     rewrite: tuple[Rewrite, ...] = ()
     retries: int = 0
     breaker: BreakerRow | None = None

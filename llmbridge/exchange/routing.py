@@ -181,6 +181,8 @@ class Router:
                 known = ", ".join(self.providers)
                 raise NotFound(f"no provider {where.provider.name!r}: there are {known}")
             return
+        if where.provider.name in self.providers and where.provider.passes_on(where.target):
+            return
         if _dialect("POST", where.target.partition("?")[0], where.provider) is not OPAQUE:
             raise NotFound(f"{request.path!r} takes POST, not {request.method}")
         raise NotFound(f"no route {request.method} {request.path!r}: {self._known_routes()}")
@@ -273,7 +275,10 @@ class Router:
 
     def _known_routes(self) -> str:
         paths = ", ".join(dialect.path for dialect in DIALECTS.values() if dialect.path)
-        return f"there are {paths}, also below /PROVIDER, such as /anthropic/v1/messages"
+        return (
+            f"there are {paths}, also below /PROVIDER, such as /anthropic/v1/messages;"
+            " others go through where passthrough names them"
+        )
 
 
 def _check_background(request: Request) -> None:

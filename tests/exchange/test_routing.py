@@ -1,9 +1,11 @@
+from typing import Any
+
 import pytest
 
 from llmbridge.errors import ConfigurationError, NotFound, NotOffered, RequestError
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.routing import Classified, Router, classify
-from llmbridge.providers import DIALECTS, PROVIDERS, Provider
+from llmbridge.providers import DIALECTS, PROVIDERS, Provider, rows_with
 
 INSIDE, SERVER = Caller("transport"), Caller("server")
 BODY = b'{"model":"m","messages":[],"stream":true}'
@@ -164,6 +166,78 @@ def test_a_server_has_no_other_routes(path: str) -> None:
 
     with pytest.raises(NotFound, match="/v1/chat/completions"):
         router.call(request, router.destination(request), "i")
+
+
+def passed(path: str, method: str = "GET", **passthrough: list[str]) -> str:
+    """The target of what a server passes on; empty where it refuses."""
+    request = Request(method, f"http://127.0.0.1:8765{path}", Headers(), b"\x00", SERVER)
+    router = Router(rows_with((), {}, {}, passthrough))
+    where = router.destination(request)
+    try:
+        return router.call(request, where, "i").target
+    except NotFound:
+        return ""
+
+
+@pytest.mark.feature("aibridge", 17)
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/v1/responses/resp_1?include=x", "/responses/resp_1?include=x"),
+        ("/openai/v1/responses/resp_1/cancel", "/responses/resp_1/cancel"),
+        ("/openai/v1/conversations", "/conversations"),
+        ("/openai/v1/conversations/c_1/items", "/conversations/c_1/items"),
+        ("/anthropic/api/event_logging/batch", "/api/event_logging/batch"),
+        ("/openai/v1/conversationsx", ""),
+        ("/openai/v1/files", ""),
+        ("/anthropic/api/event_logging", ""),
+        ("/groq/openai/v1/responses/resp_1", ""),
+        ("/nobody/v1/responses/resp_1", ""),
+        ("/openai/v1/responses/../files", ""),
+        ("/openai/v1/responses/%2e%2E%2ffiles", ""),
+        ("/openai/v1/responses/..\\files", ""),
+        ("/openai/v1/responses/..%5Cfiles", ""),
+    ],
+)
+def test_a_server_passes_on_what_its_provider_lists_and_nothing_beside(
+    path: str, target: str
+) -> None:
+    assert passed(path) == passed(path, "POST") == target
+
+
+@pytest.mark.feature("aibridge", 17)
+def test_a_bridge_may_let_more_through_or_everything() -> None:
+    assert passed("/openai/v1/files/f_1/content", openai=["/files/"]) == "/files/f_1/content"
+    assert passed("/openai/v1/files/f_1/content", openai=["/files"]) == ""
+    assert passed("/groq/openai/v1/batches?x=%41", "DELETE", groq=["/"]) == "/batches?x=%41"
+    assert passed("/openai/v1/responses/r_1", openai=["/files"]) == "/responses/r_1"
+    assert passed("/openai/v1/batches", groq=["/"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("passthrough", "complaint"),
+    [
+        ({"nobody": ["/"]}, "passthrough names 'nobody', which is no provider"),
+        ({"openai": ["files"]}, "has 'files': give paths below its base URL"),
+        ({"openai": "/files"}, "is '/files': give a list of paths"),
+    ],
+)
+def test_a_passthrough_that_cannot_be_is_refused(passthrough: Any, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        rows_with((), {}, {}, passthrough)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a--b", "-a", "a-", "a_b", "a/b", "a b", "v1", "stream"])
+def test_a_name_that_no_path_could_hold_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{name}' is no name of a provider"):
+        rows_with([Provider(name, "https://x")], {}, {})
+
+
+def test_a_name_is_given_once() -> None:
+    row = Provider("team", "https://x")
+
+    with pytest.raises(ConfigurationError, match="the provider 'team' is there twice"):
+        rows_with([row, row], {}, {})
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/openai/v1/responses"])

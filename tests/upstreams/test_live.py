@@ -4,9 +4,11 @@ import re
 import zlib
 from collections.abc import Callable, Iterable
 
+import httpx2
 import pytest
 
 from llmbridge import Bridge, Live
+from llmbridge.providers import Provider as Row
 from tests.upstreams.asking import (
     ANTHROPIC,
     OPENAI,
@@ -328,6 +330,36 @@ async def test_a_base_url_with_a_prefix_keeps_it() -> None:
     assert provider.asked[0].target == "/proxy/v1/chat/completions"
 
 
+@pytest.mark.feature("aibridge", 2, 7, 17)
+async def test_instances_of_one_provider_have_each_their_name_address_key_and_routes() -> None:
+    def instance(name: str, url: str, key: str) -> Row:
+        return Row(name, f"{url}/{name}/v1", key=key, passthrough=("/files/",))
+
+    async with Provider(says(whole(b"{}"))) as provider:
+        rows = [instance("openai-eu", provider.url, "k-eu"), instance("b2", provider.url, "k-b2")]
+        bridge = Bridge(providers=rows, environ={})
+        with bridge, bridge.serve(token=None) as server:
+            async with httpx2.AsyncClient(base_url=server.url) as client:
+                await client.post(
+                    "/openai-eu/v1/chat/completions", content=OPENAI.request(streaming=False)
+                )
+                put = await client.put("/b2/v1/files/a%20b?x=1", content=b"\x00", headers=FIELDS)
+                refused = await client.put("/b2/v1/batches/x")
+            kept = [(each.provider, each.dialect, each.end) for each in bridge.interceptions]
+
+    assert [(each.method, each.target, each["authorization"]) for each in provider.asked] == [
+        ("POST", "/openai-eu/v1/chat/completions", "Bearer k-eu"),
+        ("PUT", "/b2/v1/files/a%20b?x=1", "Bearer k-b2"),
+    ]
+    assert (provider.asked[1].body, provider.asked[1]["x-custom"]) == (b"\x00", "kept")
+    assert (put.status_code, put.content, refused.status_code) == (200, b"{}", 404)
+    assert kept == [
+        ("openai-eu", "openai.chat", "completed"),
+        ("b2", "opaque", "completed"),
+        ("b2", "opaque", "bridge_limit"),
+    ]
+
+
 @pytest.mark.feature("anthropic-proxy", 4)
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/messages", "/proxy/v1/messages"])
 async def test_a_variable_may_hold_the_whole_address(path: str) -> None:
@@ -340,6 +372,7 @@ async def test_a_variable_may_hold_the_whole_address(path: str) -> None:
     assert provider.asked[0].target == f"{prefix}/v1/messages"
 
 
+FIELDS = {"content-type": "application/octet-stream", "x-custom": "kept"}
 CANARY = "sk-canary-0123456789"
 OWN = {
     "authorization": f"Bearer {CANARY}",
