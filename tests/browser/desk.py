@@ -39,7 +39,11 @@ class Desk:
     def __init__(self, lab: Lab, watched: Watched) -> None:
         self._lab = lab
         self.page: Page = watched.page()
-        self.page.goto(f"{lab.url}/lab?token={lab.token}&reset")
+        self.reload()
+
+    def reload(self) -> None:
+        """The page anew, with nothing open in it."""
+        self.page.goto(f"{self._lab.url}/lab?token={self._lab.token}&reset")
         self.page.wait_for_function("window.jupyterapp !== undefined")
 
     def write(self, name: str, *cells: str) -> str:

@@ -7,6 +7,8 @@ import pytest
 from tests.browser.desk import Desk
 from tests.notebook.test_reprs import SHOWN, TAGS, texts
 
+pytestmark = pytest.mark.xdist_group("browser")
+
 # Everything that a cell may end with, with every hostile text in every place that a model can fill.
 CELL = """
 from IPython.display import display

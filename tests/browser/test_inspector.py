@@ -1,0 +1,125 @@
+"""The inspector in a real JupyterLab: ten seconds of 500 deltas each, and what a person does meanwhile."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser import streaming
+from tests.browser.chromium import Watched
+from tests.browser.desk import Desk
+from tests.browser.jupyter import Lab
+from tests.browser.streaming import Counted, View
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+BUSY_S = 5
+CELLS = streaming.cells(words=3700, thoughts=500, steps=20, notes=800, busy_s=BUSY_S)
+MOMENTS = "lambda n: [0, 1, 2, 3, 57, n // 9, n // 2, 2 * n // 3, 9 * n // 10, n - 2, n - 1, n]"
+TRUTH = streaming.TRUTH.format(moments=f"({MOMENTS})")
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One stream, seen to its end on two pages."""
+
+    desk: Desk
+    other: Desk
+    counted: Counted
+    while_busy: list[tuple[float, int]]
+    steps: list[tuple[float, int]]
+    ended: View
+    truth: dict[str, Any]
+
+    @property
+    def duration_s(self) -> float:
+        """From the first event that was seen to the last."""
+        return self.steps[-1][0] - self.steps[0][0]
+
+
+@pytest.fixture(scope="module")
+def streamed(chrome: "Browser", lab: Lab) -> Iterator[Streamed]:
+    # Each page in a window of its own: one that is hidden paints once a second.
+    windows = [Watched(chrome.new_context(viewport={"width": 1200, "height": 900})) for _ in "12"]
+    desk = Desk(lab, windows[0])
+    counted = Counted(desk)
+    desk.open(desk.write("stream", *CELLS, TRUTH))
+    desk.run(0)
+    desk.run(1)
+    streaming.watch(desk)
+    before = counted.messages
+    desk.run(2)
+    desk.run(3)
+    while_busy = streaming.steps(desk)
+    desk.save()
+    other = Desk(lab, windows[1])
+    other.open("stream.ipynb")
+    ended = streaming.finished(desk)
+    counted.messages -= before
+    steps = streaming.steps(desk)
+    desk.run(4)
+    yield Streamed(desk, other, counted, while_busy, steps, ended, streaming.truth(desk, 4))
+    desk.close()
+    for window in windows:
+        window.context.close()
+    assert [window.trespasses for window in windows] == [[], []]
+
+
+def test_the_text_is_complete_and_no_event_is_missing(streamed: Streamed) -> None:
+    whole = streamed.truth["at"][str(streamed.truth["events"])]
+
+    assert streamed.truth["events"] > 5000
+    assert (streamed.ended.events, streamed.ended.blocks) == (streamed.truth["events"], whole)
+
+
+def test_messages_are_few_and_the_stream_lasts_as_long_as_it_lasts(streamed: Streamed) -> None:
+    assert 9 < streamed.duration_s < 14
+    assert streamed.counted.messages / streamed.duration_s <= 22
+
+
+def test_the_view_goes_on_while_the_kernel_is_busy(streamed: Streamed) -> None:
+    counts = [events for _, events in streamed.while_busy]
+
+    assert len(counts) > BUSY_S / 1.2
+    assert counts == sorted(counts)
+
+
+def test_scrubbing_shows_the_message_of_that_event_with_what_it_brought_in_sight(
+    streamed: Streamed,
+) -> None:
+    views = {count: streaming.scrub(streamed.desk, int(count)) for count in streamed.truth["at"]}
+
+    assert {count: view.blocks for count, view in views.items()} == streamed.truth["at"]
+    assert [count for count, view in views.items() if not view.seen] == []
+    assert "".join(views["57"].fresh.split()).startswith("thought")
+
+
+def test_a_page_opened_in_the_middle_reaches_the_same_text(streamed: Streamed) -> None:
+    view = streaming.finished(streamed.other)
+
+    assert (view.events, view.blocks) == (streamed.ended.events, streamed.ended.blocks)
+
+
+def test_a_second_view_shows_the_same(streamed: Streamed) -> None:
+    streamed.desk.run(1)
+    streamed.desk.page.evaluate("window.panel.content.widgets[1].outputArea.node.scrollIntoView()")
+
+    view = streaming.finished(streamed.desk)
+
+    assert view.blocks == streamed.ended.blocks
+
+
+def test_a_page_that_is_loaded_again_shows_the_same(streamed: Streamed) -> None:
+    streamed.desk.save()
+    streamed.desk.reload()
+    streamed.desk.open("stream.ipynb")
+
+    view = streaming.finished(streamed.desk)
+    first = streaming.scrub(streamed.desk, 57)
+
+    assert (view.events, view.blocks) == (streamed.ended.events, streamed.ended.blocks)
+    assert first.blocks == streamed.truth["at"]["57"]
