@@ -61,7 +61,7 @@ THINKS = (
     },
     {"type": "content_block_stop", "index": 0},
 )
-SEARCHES = (
+SEARCHES: Any = (
     {
         "type": "content_block_start",
         "index": 1,
@@ -323,7 +323,7 @@ async def test_responses_unknown_items_and_encrypted_reasoning_stay():
         "arguments": "{}",
         "namespace": "n",
     }
-    said: Any = {
+    said: dict[str, Any] = {
         "id": "msg_2",
         "type": "message",
         "role": "assistant",
