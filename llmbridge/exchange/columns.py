@@ -98,11 +98,11 @@ TOOL_CALLS = (
     Column("tool_call_id", TEXT, "the provider's id of the call"),
     Column("name", TEXT, "the tool"),
     Column("arguments", TEXT, "as JSON, always valid: of a call cut short, what it determines"),
-    Column("injected", FACT, "the bridge ran it and answered the model itself"),
-    Column("server", FACT, "the provider runs it itself"),
+    Column("injected", FACT, "it was for the bridge to run, and the client has not seen it"),
+    Column("server", TEXT, "who ran it: an MCP server's name; provider where that ran it itself"),
     Column("result", TEXT, "what the tool answered, where the bridge ran it"),
-    Column("error", TEXT, "the same, where that was an error"),
-    Column("duration_s", SECONDS, "until the next round was asked, where the bridge ran it"),
+    Column("error", TEXT, "the same, where that was an error; or why the bridge did not run it"),
+    Column("duration_s", SECONDS, "how long it ran, where the bridge ran it"),
     Column("recorded_at", TIME, "when the answer was complete"),
 )
 """One row per tool call in an answer."""

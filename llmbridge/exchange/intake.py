@@ -16,6 +16,7 @@ from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
 from llmbridge.exchange.routing import Destination, Router
+from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.exchange.watching import Watchers
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
@@ -182,6 +183,7 @@ class Intake:
         known = self.inflight.pop(opened.id, opened)
         error = reply.error if reply else None
         faults = call.faults if isinstance(call, Call) else ()
+        runs = call.tool_runs if isinstance(call, Call) else ()
         ended = known.ended(
             self._clock(),
             end,
@@ -190,10 +192,16 @@ class Intake:
             self._redactor.text(error.message) if error else None,
             reply.replayed if reply else False,
             "; ".join(faults) or None,
+            tuple(self._without_secrets(run) for run in runs),
         )
         self._watchers.tell(ended)
         self._store.end(ended)
         log_ended(ended)
+
+    def _without_secrets(self, run: ToolRun) -> ToolRun:
+        text = self._redactor.text
+        result, error = run.result and text(run.result), run.error and text(run.error)
+        return replace(run, result=result, error=error)
 
 
 def shape(request: Request, where: Destination) -> Dialect:

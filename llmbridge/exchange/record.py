@@ -18,6 +18,7 @@ from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import End
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.codec import ReplyDecoder
+from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.providers import dialect_named
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.sse import SSE
@@ -48,8 +49,9 @@ class Interception:
     error: str | None = None
     replayed: bool = False
     fault: str | None = None
+    tool_runs: tuple[ToolRun, ...] = ()
 
-    def ended(  # all that is known of an end
+    def ended(  # noqa: PLR0913  # all that is known of an end
         self,
         ended_at: datetime,
         end: End,
@@ -58,6 +60,7 @@ class Interception:
         error: str | None,
         replayed: bool,
         fault: str | None,
+        tool_runs: tuple[ToolRun, ...] = (),
     ) -> "Interception":
         """The same as it ended."""
         # `replace` would take three times as long.
@@ -80,6 +83,7 @@ class Interception:
             error,
             replayed,
             fault,
+            tool_runs,
         )
 
     def __repr__(self) -> str:

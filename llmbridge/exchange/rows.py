@@ -1,7 +1,7 @@
 """Entries to the rows of each frame: one function a frame, the cells in the order of its columns."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 
 from llmbridge.canon.messages import (
@@ -9,6 +9,7 @@ from llmbridge.canon.messages import (
     Image,
     Text,
     Thinking,
+    ToolCall,
     ToolResult,
     Usage,
     UserMessage,
@@ -25,6 +26,7 @@ from llmbridge.exchange.entry import (
 )
 from llmbridge.exchange.pricing import cost_usd
 from llmbridge.exchange.record import Record
+from llmbridge.exchange.toolbox import ToolRun
 
 Row = tuple[object, ...]
 """One value per column, in order; None where it is not known."""
@@ -106,15 +108,15 @@ def prompt_rows(entries: Iterable[Entry]) -> Iterator[Row]:
 
 
 def tool_call_rows(entries: Iterable[Entry]) -> Iterator[Row]:
-    """One row per tool call; what the bridge ran itself is told by the next round's request."""
+    """One row per tool call. Where nothing tells what the bridge ran, as in a file, the next round's request does."""
     for entry in entries:
+        told = entry.interception
+        runs = {(run.round, run.tool_call_id): run for run in (told.tool_runs if told else ())}
         for record, after in zip_longest(entry.records, entry.records[1:]):
             message = answer(record) or AssistantMessage()
             results = _results(after) if after and message.tool_calls else {}
             for call in message.tool_calls:
-                result = results.get(call.id)
-                text = _text(result.content) if result else None
-                failed = result is not None and result.is_error
+                run = runs.get((record.round, call.id)) or _told(call, results, record, after)
                 yield (
                     entry.id,
                     record.round,
@@ -122,11 +124,11 @@ def tool_call_rows(entries: Iterable[Entry]) -> Iterator[Row]:
                     call.id or None,
                     call.name,
                     _json(call.arguments),
-                    result is not None,
-                    call.server,
-                    None if failed else text,
-                    text if failed else None,
-                    seconds_between(recorded_at(record), after.started_at) if result else None,
+                    run is not None,
+                    "provider" if call.server else run and run.server,
+                    run and run.result,
+                    run and run.error,
+                    run and run.duration_s,
                     recorded_at(record),
                 )
 
@@ -182,6 +184,28 @@ def _results(record: Record) -> dict[str, ToolResult]:
     ask = asked(record)
     told = ask.context.messages if ask else ()
     return {part.tool_call_id: part for part in told if isinstance(part, ToolResult)}
+
+
+def _told(
+    call: ToolCall, results: Mapping[str, ToolResult], record: Record, after: Record | None
+) -> ToolRun | None:
+    """What the next round's request says of a call."""
+    result = results.get(call.id)
+    if result is None or after is None:
+        return None
+    text, over = _text(result.content), recorded_at(record)
+    lasted_s = seconds_between(over, after.started_at)
+    failed = result.is_error
+    return ToolRun(
+        call.id,
+        call.name,
+        record.round,
+        None,
+        over,
+        lasted_s,
+        None if failed else text,
+        text if failed else None,
+    )
 
 
 def _text(content: Iterable[Text | Image]) -> str:

@@ -58,7 +58,7 @@ class ToolRun:
     name: str
     round: int
     server: str | None
-    started_at: datetime
+    started_at: datetime | None
     duration_s: float | None
     result: str | None = None
     error: str | None = None

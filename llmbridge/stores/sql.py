@@ -182,7 +182,7 @@ class SqlStore:
         self._writer = SqlWriter(self._write, f"llmbridge writes {database.name}")
         self._pid = os.getpid()
         interceptions, records = database.insert(INTERCEPTIONS), database.insert(RECORDS)
-        fields = (name for name in INTERCEPTION_COLUMNS if name != "id")
+        fields = (*(name for name in INTERCEPTION_COLUMNS if name != "id"), "tool_runs")
         self._put_interceptions = interceptions.on_conflict_do_update(
             index_elements=["id"], set_={name: interceptions.excluded[name] for name in fields}
         )

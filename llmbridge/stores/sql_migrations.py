@@ -21,6 +21,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     # To 3: which key was used.
     ("ALTER TABLE records ADD COLUMN key_hint TEXT",),
+    # To 4: what the tools of the bridge did.
+    ("ALTER TABLE interceptions ADD COLUMN tool_runs TEXT",),
 )
 """From version 1 upwards; a step that was released never changes."""
 

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
+from datetime import datetime
 from itertools import accumulate, pairwise
 from typing import Any
 
 from llmbridge.exchange.call import Caller, Headers, Request
 from llmbridge.exchange.record import Chunk, Interception, Record
+from llmbridge.exchange.toolbox import ToolRun
 
 Row = dict[str, Any]
 
 INTERCEPTION_COLUMNS = tuple(
-    field.name for field in fields(Interception) if field.name != "request"
+    field.name for field in fields(Interception) if field.name not in {"request", "tool_runs"}
 )
 RECORD_COLUMNS = tuple(
     field.name
@@ -29,6 +31,9 @@ _REQUEST = ("method", "url", "headers", "caller", "body")
 def interception_row(interception: Interception) -> Row:
     """The row of an interception."""
     row = {name: getattr(interception, name) for name in INTERCEPTION_COLUMNS}
+    row["tool_runs"] = (
+        _json([_run_row(run) for run in interception.tool_runs]) if interception.tool_runs else None
+    )
     return row | _request_row(interception.request)
 
 
@@ -46,7 +51,9 @@ def interception_of(row: Mapping[str, Any]) -> Interception:
     """The interception of a row."""
     request = _request_of(row)
     assert request is not None
-    return Interception(request=request, **{name: row[name] for name in INTERCEPTION_COLUMNS})
+    runs = tuple(_run_of(run) for run in _loaded(row["tool_runs"] or "[]"))
+    told = {name: row[name] for name in INTERCEPTION_COLUMNS}
+    return Interception(request=request, tool_runs=runs, **told)
 
 
 def record_of(row: Mapping[str, Any]) -> Record:
@@ -58,6 +65,18 @@ def record_of(row: Mapping[str, Any]) -> Record:
         redacted=tuple(_loaded(row["redacted"])),
         **{name: row[name] for name in RECORD_COLUMNS},
     )
+
+
+def _run_row(run: ToolRun) -> Row:
+    return asdict(run) | {"started_at": run.started_at and run.started_at.isoformat()}
+
+
+def _run_of(row: Row) -> ToolRun:
+    kept: Row = {
+        **row,
+        "started_at": row["started_at"] and datetime.fromisoformat(row["started_at"]),
+    }
+    return ToolRun(**kept)
 
 
 def _request_row(request: Request | None) -> Row:

@@ -96,6 +96,7 @@ INTERCEPTIONS = Table(
     Column("error", AnyText),
     Column("replayed", Boolean, nullable=False),
     Column("fault", AnyText),
+    Column("tool_runs", Text),
     Column("request_method", AnyText, nullable=False),
     Column("request_url", AnyText, nullable=False),
     Column("request_headers", Text, nullable=False),

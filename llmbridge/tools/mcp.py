@@ -151,6 +151,11 @@ class McpServer:
         # Its command or URL may have a key in it.
         return f"McpServer({self._name!r})"
 
+    @property
+    def name(self) -> str:
+        """What it was called; records of its tools keep it."""
+        return self._name
+
     def start(self, portal: BlockingPortal) -> None:
         """Connect and list the tools, in a task of that loop.
 

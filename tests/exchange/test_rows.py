@@ -303,7 +303,8 @@ def test_every_tool_call_has_a_row_the_providers_own_too():
         (
             *(made.interception_id, 0, said["response_id"], call["id"], call["name"]),
             json.dumps(call["arguments"], separators=(",", ":"), ensure_ascii=False),
-            *(False, key == "server_tool_calls", None, None, None, NOON + TWO_SECONDS),
+            *(False, None if key == "tool_calls" else "provider", None, None, None),
+            NOON + TWO_SECONDS,
         )
         for made, name in ((parallel, "parallel_tool_calls.sse"), (search, "server_tools.sse"))
         for said in [EXPECTED["anthropic.messages"][name]]

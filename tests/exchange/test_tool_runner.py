@@ -1,0 +1,165 @@
+"""llmbridge.exchange.tool_runner: each run is on record, whatever came of it, in every store."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from llmbridge import Bridge, Script, calls, frames
+from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, ToolResult, ToolSpec
+from llmbridge.exchange.toolbox import ToolLimits
+from llmbridge.stores.opening import open_store
+from llmbridge.wire.openai_chat import OPENAI_CHAT
+from tests.exchange.test_tool_loop_bytes import post
+
+REFUSED = "Error: the call was refused: not at night"
+BROKEN = "Error: the tool failed with LookupError: no such page"
+LATE = "Error: the tool 'slow' did not answer within 0.05 s"
+UNFIT = "Error: the arguments are not a JSON object"
+
+
+def clock() -> str:
+    """Tell the time."""
+    return "noon"
+
+
+def broken() -> str:
+    raise LookupError("no such page")
+
+
+def night() -> str:
+    return "dark"
+
+
+async def slow() -> None:
+    await anyio.sleep_forever()
+
+
+class Sky:
+    """A toolbox that is a server."""
+
+    name = "sky"
+
+    def specs(self) -> Sequence[ToolSpec]:
+        return [ToolSpec("look")]
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        return ToolResult(call.id, (Text("blue"),))
+
+
+def gate(call: ToolCall) -> str | None:
+    return "not at night" if call.name == "night" else None
+
+
+def ask(bridge: Bridge) -> str:
+    opened: Any = bridge.openai(max_retries=0)
+    with opened as client:
+        return client.responses.create(model="gpt-5-mini", input="Hi").output_text
+
+
+def rows(source: Any) -> list[tuple[Any, ...]]:
+    told = frames.tool_calls(source)[["round", "name", "injected", "server", "result", "error"]]
+    told = told.astype(object).where(told.notna(), None)
+    return [tuple(row) for row in told.itertuples(index=False)]
+
+
+WANTED = [
+    ToolCall("a", "clock"),
+    ToolCall("b", "broken"),
+    ToolCall("c", "night"),
+    ToolCall("d", "slow"),
+    ToolCall("e", "clock", arguments_text='{"zo'),
+    ToolCall("f", "look"),
+]
+KEPT = [
+    (0, "clock", True, None, "noon", None),
+    (0, "broken", True, None, None, BROKEN),
+    (0, "night", True, None, None, REFUSED),
+    (0, "slow", True, None, None, LATE),
+    (0, "clock", True, None, None, UNFIT),
+    (0, "look", True, "sky", "blue", None),
+]
+
+
+def run_all(store: Any) -> Bridge:
+    script = Script(AssistantMessage(WANTED, stop_reason="tool_use"), "Done.")
+    limits = ToolLimits(tool_timeout_s=0.05)
+    tools: list[Any] = [clock, broken, night, slow, Sky()]
+    bridge = Bridge(script, store=store, tools=tools, tool_gate=gate, tool_limits=limits)
+    assert ask(bridge) == "Done."
+    return bridge
+
+
+def test_a_bridge_that_records_into_a_cassette_tells_them_too(tmp_path: Path):
+    with run_all(str(tmp_path / "session.yaml")) as bridge:
+        assert rows(bridge.store) == KEPT
+
+
+def test_a_database_tells_them_when_it_is_opened_again(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'usage.db'}"
+    with run_all(url) as bridge:
+        bridge.flush()
+        before = bridge.interceptions
+
+    again = open_store(url)
+    assert rows(again) == KEPT
+    assert again.interceptions()[0].tool_runs == before[0].tool_runs
+    again.close()
+
+
+def test_calls_beyond_the_last_round_are_on_record_as_not_run():
+    script = Script(*[calls("clock") for _ in range(3)])
+    with Bridge(script, tools=[clock], tool_limits=ToolLimits(rounds=2)) as bridge:
+        with pytest.raises(Exception, match="called tools in 2 rounds"):
+            ask(bridge)
+
+        why = "the model called tools in 2 rounds and has not answered, so this was not run"
+        assert rows(bridge.store) == [
+            (0, "clock", True, None, "noon", None),
+            (1, "clock", True, None, None, why),
+        ]
+
+
+def test_a_call_that_was_cut_is_on_record_as_not_run():
+    cut = AssistantMessage((Text("Well."), ToolCall("a", "clock")), stop_reason="length")
+    with Bridge(Script(cut), tools=[clock]) as bridge:
+        ask(bridge)
+
+        why = "the answer was cut (incomplete), so this was not run"
+        assert rows(bridge.store) == [(0, "clock", True, None, None, why)]
+
+
+async def test_a_run_that_a_client_did_not_wait_for_is_on_record():
+    started = anyio.Event()
+
+    async def wait() -> None:
+        started.set()
+        await anyio.sleep_forever()
+
+    async with Bridge(Script(calls("wait")), tools=[wait]) as bridge:
+        reply = await bridge.handle(post(OPENAI_CHAT, streaming=True))
+        async with aclosing(reply), anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                async for _ in reply:
+                    pass
+
+            tasks.start_soon(read)
+            await started.wait()
+            tasks.cancel_scope.cancel()
+
+        assert rows(bridge.store) == [(0, "wait", True, None, None, "the client left while it ran")]
+
+
+def test_a_secret_in_a_result_is_kept_from_the_record():
+    def key() -> str:
+        return "sk-ant-api03-" + "a1B2" * 22 + "AA"
+
+    with Bridge(Script(calls("key"), "Done."), tools=[key]) as bridge:
+        ask(bridge)
+        [(*_, result, error)] = rows(bridge.store)
+
+    assert ("sk-ant" in result, "redacted" in result, error) == (False, True, None)
