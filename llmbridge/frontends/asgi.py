@@ -28,7 +28,7 @@ from llmbridge.exchange.call import Handle, Request
 from llmbridge.exchange.proxied import PATH
 from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
 from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
-from llmbridge.frontends.passing import caller_of, request_fields
+from llmbridge.frontends.passing import caller_of, request_fields, with_session
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.relay import Receive, Relay, Send, StreamCut
 from llmbridge.wire.error_bodies import error_fields
@@ -295,7 +295,8 @@ class _Head:
         bare = self._bodiless
         if bare is None:
             bare = self._bodiless = self._without_body()
-        return Request(bare.method, bare.url, bare.headers, body, bare.caller, arrived_s)
+        caller = with_session(bare.caller, body)
+        return Request(bare.method, bare.url, bare.headers, body, caller, arrived_s)
 
     def _without_body(self) -> Request:
         fields = dict(self.pairs)

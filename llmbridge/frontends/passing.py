@@ -2,12 +2,20 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from llmbridge.errors import UpstreamError
 from llmbridge.exchange.actors import acted
 from llmbridge.exchange.call import Caller, Headers, Request
+from llmbridge.frontends.guessing import (
+    OUR_SESSION,
+    client_of,
+    first_of,
+    session_in_body,
+    session_in_fields,
+)
 from llmbridge.frontends.variables import PLACEHOLDER_KEY
 
 CLOSE_LIMIT_S = 5.0
@@ -29,19 +37,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 
-_OUR_SESSION = "x-llmbridge-session"
 _ACTOR_FIELDS = ("x-llmbridge-actor", "x-ai-bridge-actor-id")
 _METADATA = "x-ai-bridge-actor-metadata-"
-_SESSION_FIELDS = (
-    _OUR_SESSION,
-    "x-claude-code-session-id",
-    "session_id",
-    "x-mux-workspace-id",
-    "x-interaction-id",
-    "x-client-session-id",
-    "x-kilocode-taskid",
-    "x-coder-chat-id",
-)
 _BAD_NAME = re.compile(r'[^\x21-\x7e]|[()<>@,;:\[\]={}\\"/?]')
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -62,16 +59,21 @@ def check_kind(request: object, kind: type, module: str) -> None:
 
 def caller_of(frontend: str, fields: Mapping[str, str]) -> Caller:
     """Who asks, as the request's own fields (names in lower case) say it."""
-    agent = fields.get("user-agent", "").split(maxsplit=1)
-    actor = _first_of(_ACTOR_FIELDS, fields)
+    actor = first_of(_ACTOR_FIELDS, fields)
     return Caller(
         frontend=frontend,
         actor=actor,
-        client=agent[0] if agent else None,
-        session_id=_first_of(_SESSION_FIELDS, fields),
+        client=client_of(fields),
+        session_id=session_in_fields(fields),
         keyed=any(credential(name, fields) for name in CREDENTIALS),
         metadata=_metadata(fields) if actor else {},
     )
+
+
+def with_session(caller: Caller, body: bytes) -> Caller:
+    """The caller with the session that its body tells, where it has none."""
+    session_id = session_in_body(caller, body)
+    return caller if session_id is caller.session_id else replace(caller, session_id=session_id)
 
 
 def _metadata(fields: Mapping[str, str]) -> dict[str, str]:
@@ -82,19 +84,13 @@ def _metadata(fields: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _first_of(names: Iterable[str], fields: Mapping[str, str]) -> str | None:
-    for name in names:
-        if name in fields and (value := fields[name].strip()):
-            return value
-    return None
-
-
 def asked(method: str, url: str, pairs: Sequence[tuple[str, str]], body: bytes) -> Request:
     """A request of a client in this process; names of fields in lower case."""
     fields = dict(pairs)
     unused = [name for name in CREDENTIALS if credential(name, fields) == PLACEHOLDER_KEY]
     passed = request_fields(pairs, fields.get("connection", ""), unused)
-    return Request(method, url, passed, body, acted(caller_of("transport", fields)))
+    caller = with_session(caller_of("transport", fields), body)
+    return Request(method, url, passed, body, acted(caller))
 
 
 def credential(name: str, fields: Mapping[str, str], *, bare: bool = False) -> str:
@@ -129,7 +125,7 @@ def request_fields(
 def _dropped(connection: str) -> frozenset[str]:
     """What ends at this hop: the fixed names, those that `Connection` lists, and ours."""
     named = (token.strip().lower() for token in connection.split(","))
-    return HOP_BY_HOP.union(named, _ACTOR_FIELDS, (_OUR_SESSION,))
+    return HOP_BY_HOP.union(named, _ACTOR_FIELDS, (OUR_SESSION,))
 
 
 def reply_fields(

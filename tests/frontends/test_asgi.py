@@ -110,7 +110,16 @@ async def test_the_request_reaches_the_bridge_whole():
     (request,) = handle.requests
     assert (request.method, request.url) == ("POST", "http://LocalHost:8765/v1/a%20b?beta=true")
     assert request.body == b'{"a": 1}'
-    assert request.caller == Caller("server", None, "codex_cli_rs/0.30", "s1")
+    assert request.caller == Caller("server", None, "Codex", "s1")
+
+
+async def test_the_session_of_claude_code_is_told_by_its_body():
+    handle = FakeHandle(b"{}")
+    body = b'{"metadata":{"user_id":"user_1_account__session_s1"}}'
+
+    await Client(body, fields={"user-agent": "claude-cli/2.0 (x)"}).ask(app_of(handle))
+
+    assert handle.requests[0].caller == Caller("server", None, "Claude Code", "s1")
 
 
 async def test_a_body_in_parts_is_joined():
