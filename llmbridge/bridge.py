@@ -46,6 +46,7 @@ from llmbridge.exchange.watching import Watchers
 from llmbridge.frontends.clients import Clients
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.portal import Portal
+from llmbridge.notebook.inspecting import Inspected
 from llmbridge.providers import Provider, rows_with
 from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
@@ -61,12 +62,10 @@ if TYPE_CHECKING:
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.server import Server
-    from llmbridge.notebook.feed import Feed
-    from llmbridge.notebook.widgets import Inspector
     from llmbridge.upstreams.replay import Changes, Replay
 
 
-class Bridge(Clients):
+class Bridge(Clients, Inspected):
     """Stands between LLM clients and providers: relays, replays, records.
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
@@ -121,8 +120,8 @@ class Bridge(Clients):
         self._redactor = redactor
         self._equip(self.upstream)
         meter = Meter(self.store, rules_of(budgets, rate_limits, self.store))
-        self._watchers, self._stops = Watchers(), Stops()
-        self._recorder = Recorder(meter, redactor, watchers=self._watchers)
+        watchers, stops = Watchers(), Stops()
+        recorder = Recorder(meter, redactor, watchers=watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
@@ -131,7 +130,7 @@ class Bridge(Clients):
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
         interceptors = (
-            self._stops,
+            stops,
             meter,
             translate,
             *interceptors,
@@ -141,14 +140,16 @@ class Bridge(Clients):
             Retries(retries),
             KeyPool(),
             LoggedBodies(redactor),
-            self._recorder,
+            recorder,
             NotItself(self._served),
             frame,
             self._faults,
         )
         # Looked up for each call: a cassette may stand in for a while.
         handler = chain(interceptors, lambda call: self.upstream(call))
-        self.handle = Intake(self._router, handler, self.store, redactor, watchers=self._watchers)
+        self.handle = Intake(self._router, handler, self.store, redactor, watchers=watchers)
+        inflight = self.handle.inflight
+        self._inspect(watchers, stops, recorder, redactor, self.store, inflight, self._portal)
         self._calliope = calliope
         self._entry: Handle = self.handle
         if calliope is not None:
@@ -159,7 +160,6 @@ class Bridge(Clients):
         )
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
-        self._feed: Feed | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -201,30 +201,6 @@ class Bridge(Clients):
 
         self.store.flush()
         return Frames(self.store)
-
-    def live(self) -> "Inspector":
-        """A widget that shows each interception while it streams, and steps through it afterwards.
-
-        Raises:
-            ConfigurationError: anywidget is not installed.
-        """
-        from llmbridge.notebook.widgets import live
-
-        if self._feed is None:
-            from llmbridge.notebook.feed import Feed
-
-            self._feed = Feed(
-                self._watchers,
-                self._redactor,
-                self._recorder.sent,
-                self.store,
-                self.handle.inflight,
-            )
-        return live(self._feed, self.store, self.stop)
-
-    def stop(self, interception: Interception | str) -> bool:
-        """End an interception that is under way, from any thread, and let go of its upstream; False where it has ended."""
-        return self._stops.stop(interception if isinstance(interception, str) else interception.id)
 
     # What answers for a while
 
@@ -345,8 +321,7 @@ class Bridge(Clients):
         for server in tuple(self._servers):
             server.stop()
         self._portal.close()
-        if self._feed is not None:
-            self._feed.close()
+        self._look_away()
         try:
             self._upstream_part("settle")
         finally:
