@@ -52,12 +52,15 @@ from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
 from llmbridge.tools.opening import tool_loop
 from llmbridge.upstreams.live import Live
+from llmbridge.upstreams.trust import check_trust
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from ssl import SSLContext
 
     from anyio.from_thread import BlockingPortal
 
+    from llmbridge.certificates import Certificate
     from llmbridge.frames import Frames
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.calliope import Calliope
@@ -107,6 +110,7 @@ class Bridge(Clients, Inspected):
     ) -> None:
         environ = os.environ if environ is None else environ
         rows = rows_with(providers, base_urls or {}, environ, passthrough)
+        check_trust(rows)
         if upstream is not None and not callable(upstream):
             raise ConfigurationError(
                 f"{upstream!r} is no upstream: give Live(), Replay({upstream!r}), Script(...) or a handler"
@@ -285,12 +289,13 @@ class Bridge(Clients, Inspected):
         allow_remote: bool = False,
         allowed_origins: Collection[str] = (),
         max_in_flight: int = 512,
+        tls: "Certificate | SSLContext | None" = None,
     ) -> "Server":
         """Serve over HTTP from a background thread; ready when it returns, stopped by `with` or `stop()`.
 
         `port` 0 takes a free one. `token` "auto" makes a random one when a provider's key could be spent; None must be
         said. Beyond loopback `allow_remote=True` and a token are needed. Web pages of `allowed_origins` may call, and no
-        others. More than `max_in_flight` calls at once are answered with 503.
+        others. More than `max_in_flight` calls at once get 503. With `tls`, a certificate's file or two, it speaks HTTPS.
 
         Raises:
             ConfigurationError: the address cannot be served, or is not safe to serve.
@@ -304,7 +309,8 @@ class Bridge(Clients, Inspected):
             # Served under names that are not known here; the token keeps strange pages out.
             hosts = None
         app = self._app(token, hosts, allowed_origins, max_in_flight)
-        server = Server(app, self._portal.open(), host=host, port=port, allow_remote=allow_remote)
+        portal = self._portal.open()
+        server = Server(app, portal, host=host, port=port, allow_remote=allow_remote, tls=tls)
         self._servers.append(server.start())
         return server
 

@@ -64,9 +64,12 @@ class Provider:
     """A host that speaks one or more dialects.
 
     `base_url` is what its SDK calls the base URL; operations such as `/chat/completions` are joined to it. `key` is
-    never shown; of several `keys` the first one that the provider takes is used. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
+    never shown; of several `keys` the first one that the provider takes is used. `hosts` are further host names in-process
+    requests may name; a leading `*` stands for any subdomain.
     `renames` are names that this host has for keys of a translated request. `passthrough` are further paths below the
     base URL that a server passes on unread, `/files/` with all that is below it, `/` with everything.
+    `ca` is a file of authorities to trust beside the system's, `cert` one with the certificate and the key to show, or a
+    file for each.
     """
 
     name: str
@@ -83,6 +86,8 @@ class Provider:
     renames: Mapping[str, str] = field(default_factory=dict[str, str])
     keys: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
+    ca: str | None = None
+    cert: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         keys = f"{len(self.keys)} keys" if len(self.keys) > 1 else "key=set"

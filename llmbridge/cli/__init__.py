@@ -56,8 +56,8 @@ Examples:
       send what is for OpenAI to a server of your own
   llmbridge serve --config llmbridge.yaml
       take all that, providers, routes and changes of requests from a file
-  LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote
-      let other machines in, with a token of your choice
+  LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote --tls-cert server.pem
+      let other machines in, with a token of your choice, over HTTPS
 """
 
 _USAGE = """
@@ -312,6 +312,27 @@ def serve(
             "--allow-remote", help="Allow a --host that other machines can reach; needs a token."
         ),
     ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer to this Host name, too, such as llm.example.org. Repeat it for more.",
+            show_default="loopback names and H",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve HTTPS with this PEM certificate and those up to its authority.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="The certificate's key, where it is not in --tls-cert's file."
+        ),
+    ] = None,
 ) -> None:
     """Serve until a signal comes."""
     from typing import cast
@@ -333,6 +354,9 @@ def serve(
         store=store,
         upstream=base_urls(upstream or ()),
         allow_remote=allow_remote,
+        allowed_hosts=tuple(allowed_host or ()),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         # What there is not is refused there, too.
         log=cast("LogLevel | None", log),
         log_format=cast("LogFormat | None", log_format),

@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from msgspec.structs import replace as replace_fields
 
 from llmbridge.bridge import Bridge
+from llmbridge.certificates import Certificate
 from llmbridge.cli.log import JSONFormatter, LoggedStore, json_line, json_message, log_line
 from llmbridge.configuration import Configuration, LogFormat, LogLevel, Settings
 from llmbridge.errors import BridgeError, ConfigurationError
@@ -49,6 +50,7 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
     say = _say_json if said.log_format == "json" else _say
     log = said.log or "info"
     logging.basicConfig(level=logging.WARNING, handlers=[_handler(said.log_format)])
+    tls = _certificate(said)
     bridge = replace(configuration, settings=said).bridge(store=_store(said, log))
     stop = _stopped_by_signals()
     with _log_at(log), _collecting_rarely(), bridge:
@@ -57,6 +59,7 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
             said.port or 0,
             token=None if said.no_token else "auto" if said.token is None else said.token,
             allow_remote=said.allow_remote,
+            tls=tls,
         )
         say(_directions(server, made=said.token in (None, "auto")))
         if server.guarded or said.no_token:
@@ -121,6 +124,16 @@ def _check(options: Settings) -> None:
         raise ConfigurationError(
             "--replay asks no provider, so --upstream would do nothing: give one of them, or a --mode"
         )
+
+
+def _certificate(said: Settings) -> Certificate | None:
+    if said.tls_cert is None:
+        if said.tls_key is not None:
+            raise ConfigurationError(
+                "--tls-key is the key of a certificate: give --tls-cert with it"
+            )
+        return None
+    return said.tls_cert if said.tls_key is None else (said.tls_cert, said.tls_key)
 
 
 def _check_replay(said: Settings) -> None:

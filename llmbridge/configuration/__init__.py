@@ -164,6 +164,8 @@ def _row(row: ProviderRow) -> Provider:
         keyless=row.keyless,
         keys=row.keys,
         passthrough=row.passthrough,
+        ca=row.ca,
+        cert=(row.cert,) if isinstance(row.cert, str) else row.cert,
     )
 
 
@@ -211,6 +213,8 @@ def _check_choices(path: str, said: Settings) -> None:
         wrong = "no_token lets anybody in, and people come in with tokens: leave out one of them"
     elif said.record and (said.replay or said.mode):
         wrong = "record is a replay with mode all: give the one or the other"
+    elif said.tls_key and not said.tls_cert:
+        wrong = "tls_key is the key of a certificate: give tls_cert with it"
     elif not said.replay and (said.mode or said.speed is not None):
         wrong = f"{'mode' if said.mode else 'speed'} is for a replay: give replay with it"
     else:

@@ -42,6 +42,8 @@ class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keyless: bool = False
     passthrough: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    ca: str | None = None
+    cert: str | tuple[str, ...] = ()
 
 
 class PersonRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +129,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retries: int = 0
     breaker: BreakerRow | None = None
     allowed_hosts: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
     people: tuple[PersonRow, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
     rate_limits: tuple[RateLimitRow, ...] = ()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from email.utils import formatdate
+from ssl import SSLContext
 from threading import Lock, get_ident
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from anyio.from_thread import BlockingPortal
 from uvicorn import Config
 
 from llmbridge.canon.markup import facts, panel, preformatted
+from llmbridge.certificates import Certificate, server_context
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.cell import Cell, running_cell
@@ -39,7 +41,7 @@ class Server:
 
     A port given by number that another server of this process holds is taken over from it, and a notebook cell that is
     run again stops what its run before started. `listener` is a socket that listens already; `host` and `port` are then
-    its own.
+    its own. With `tls` it speaks HTTPS.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Server:
         port: int = 0,
         allow_remote: bool = False,
         listener: socket.socket | None = None,
+        tls: Certificate | SSLContext | None = None,
     ) -> None:
         if not _is_loopback(host) and not (allow_remote and app.guarded):
             raise ConfigurationError(
@@ -63,6 +66,7 @@ class Server:
         self._portal = portal
         self._asked_port = port
         self._listener = listener
+        self._tls = tls if tls is None or isinstance(tls, SSLContext) else server_context(tls)
         self._stopping: asyncio.Event | None = None
         self._thread: int | None = None
         self._done: Future[None] | None = None
@@ -101,7 +105,8 @@ class Server:
     def url(self) -> str:
         """The base of every URL, without a slash at the end."""
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        host = f"[{host}]" if ":" in host else host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
 
     def env(
         self, providers: Iterable[Provider] = SDKS, *, token: str | None = None
@@ -185,7 +190,7 @@ class Server:
         )
         config.load()
         acceptor = await loop.create_server(
-            lambda: Connection(config, state, {}), sock=listener, backlog=BACKLOG
+            lambda: Connection(config, state, {}), sock=listener, backlog=BACKLOG, ssl=self._tls
         )
         clock = _Clock(loop, state)
         task_status.started()
