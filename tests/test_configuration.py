@@ -386,3 +386,22 @@ rate_limits:
 )
 def test_a_mistake_in_a_budget_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     assert complaint(tmp_path, text).startswith(f"FILE: {told}")
+
+
+def test_a_gateway_may_tell_the_next_one_who_asks_and_pass_clients_keys_on(tmp_path: Path) -> None:
+    with Bridge(Script("Hello"), environ={}) as next_one, next_one.serve() as server:
+        text = f"""
+upstream: {{anthropic: "{server.url}"}}
+client_keys: true
+actor_headers: true
+"""
+        with load(tmp_path, text).bridge(environ={}) as bridge:
+            with (
+                bridge.actor("alice", team="red"),
+                httpx2.Client(transport=bridge.transport()) as c,
+            ):
+                c.post("http://localhost/v1/messages", json=ASKED, headers={"x-api-key": "sk-mine"})
+            hint = bridge.records[0].key_hint
+        (told,) = next_one.interceptions
+
+    assert (told.actor, told.request.caller.metadata, hint) == ("alice", {"team": "red"}, "s...e")

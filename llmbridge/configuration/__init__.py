@@ -46,6 +46,7 @@ from llmbridge.exchange.rewrite import (
 )
 from llmbridge.frontends.people import People, Person
 from llmbridge.providers import DIALECTS, Provider
+from llmbridge.upstreams.live import Live
 from llmbridge.upstreams.replay import Replay
 
 __all__ = [
@@ -141,16 +142,21 @@ class Configuration:
         said = self.settings.replay
         return (said,) if isinstance(said, str) else said
 
-    def upstream(self) -> Handler | None:
-        """Where replies come from; None for the providers themselves."""
+    def upstream(self) -> Handler:
+        """Where replies come from: the providers, or recordings."""
         said = self.settings
+        live = Live(client_keys=said.client_keys, actor_headers=said.actor_headers)
         if said.record:
-            return Replay(said.record, mode="all")
+            return Replay(said.record, mode="all", upstream=live)
         if self.replay:
             return Replay(
-                list(self.replay), mode=said.mode or "none", speed=said.speed or 0, strict=False
+                list(self.replay),
+                mode=said.mode or "none",
+                upstream=live if said.mode not in (None, "none") else None,
+                speed=said.speed or 0,
+                strict=False,
             )
-        return None
+        return live
 
 
 def _row(row: ProviderRow) -> Provider:

@@ -26,7 +26,8 @@ class Live:
     `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop, proxies and all its own affair)
     or a function that makes one, asked once for each loop. `ca` is a file of authorities to trust beside the system's, `cert` the
     certificate to show: a file with its key, or one for each. With `client_keys` a client's own key goes to the provider
-    where the bridge has none. Times are in seconds: to connect, without a byte, for the whole call, and until the first
+    where the bridge has none, with `actor_headers` who asks goes along (`X-AI-Bridge-Actor-ID` and `-Metadata-...`), as
+    another gateway may want to know. Times are in seconds: to connect, without a byte, for the whole call, and until the first
     event before the head is passed on.
 
     Raises:
@@ -40,6 +41,7 @@ class Live:
         client: Any = None,
         *,
         client_keys: bool = False,
+        actor_headers: bool = False,
         connect_s: float = 10,
         idle_s: float = 120,
         total_s: float = 600,
@@ -55,6 +57,7 @@ class Live:
         self._client = client
         self._trust = Trust(ca, cert)
         self._client_keys = client_keys
+        self._actor_headers = actor_headers
         self._times = Times(connect_s, idle_s, total_s)
         self._first_event_s = first_event_s
         self._limit_bytes = limit_bytes
@@ -78,7 +81,7 @@ class Live:
                 f"no base URL for {provider.name!r}: give one with base_urls={{{provider.name!r}: ...}},"
                 " or add a row with providers=[...]"
             )
-        fields = outgoing_fields(call, self._client_keys)
+        fields = outgoing_fields(call, self._client_keys, self._actor_headers)
         answer = await self._send(call, fields)
         try:
             reply = await Incoming(call, answer, self._limit_bytes).reply(self._first_event_s)
