@@ -21,6 +21,7 @@ from llmbridge.configuration.settings import (
     BudgetRow,
     LogFormat,
     LogLevel,
+    McpServerRow,
     PersonRow,
     ProviderRow,
     Proxied,
@@ -44,6 +45,7 @@ from llmbridge.exchange.rewrite import (
     set_fields,
     swap_models,
 )
+from llmbridge.exchange.toolbox import Toolbox, ToolLimits
 from llmbridge.frontends.people import People, Person
 from llmbridge.providers import DIALECTS, Provider
 from llmbridge.upstreams.live import Live
@@ -54,6 +56,7 @@ __all__ = [
     "Configuration",
     "LogFormat",
     "LogLevel",
+    "McpServerRow",
     "PersonRow",
     "ProviderRow",
     "Rewrite",
@@ -95,6 +98,7 @@ class Configuration:
         # To be told of a mistake now.
         list(_budgets(name, settings.budgets))
         list(_rate_limits(name, settings.rate_limits))
+        list(_mcp_servers(name, settings.mcp_servers))
         return cls(name, settings, changes=tuple(_changes(name, settings.rewrite)))
 
     def bridge(
@@ -119,6 +123,8 @@ class Configuration:
                 base_urls=said.upstream,
                 routes=said.routes,
                 passthrough=said.passthrough,
+                tools=_mcp_servers(self.path, said.mcp_servers),
+                tool_limits=ToolLimits(**asdict(said.tool_limits)),
                 retries=said.retries,
                 breaker=_breaker(self.path, said.breaker),
                 allowed_hosts=said.allowed_hosts,
@@ -201,6 +207,28 @@ def _rate_limits(path: str, rows: Iterable[RateLimitRow]) -> Iterator[RateLimit]
         with _told(path, f"rate_limits[{index}]"):
             limit = RateLimit(**asdict(row))
         yield limit
+
+
+def _mcp_servers(path: str, rows: Iterable[McpServerRow]) -> Iterator[Toolbox]:
+    for index, row in enumerate(rows):
+        with _told(path, f"mcp_servers[{index}]"):
+            if (row.url is None) == (not row.command):
+                raise ConfigurationError(f"{row.name!r} needs a command or a url: give one of them")
+            # The SDK is an extra, and slow to import.
+            from llmbridge.tools.mcp import mcp_server  # noqa: PLC0415
+
+            server = mcp_server(
+                row.name,
+                row.url if row.url is not None else row.command,
+                env=row.env or None,
+                cwd=row.cwd,
+                headers=row.headers or None,
+                allow=row.allow,
+                deny=row.deny,
+                start_timeout_s=row.start_timeout_s,
+                required=row.required,
+            )
+        yield server
 
 
 @contextmanager
