@@ -40,6 +40,7 @@ from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.exchange.stopping import Stops
+from llmbridge.exchange.stream_usage import ask_for_usage
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
 from llmbridge.exchange.watching import Watchers
@@ -140,6 +141,8 @@ class Bridge(Clients, Inspected):
             *interceptors,
             self._rewriter,
             tool_loop(boxes, tool_gate, tool_limits, self._portal),
+            # Recordings are asked as they were.
+            *((ask_for_usage,) if meter.bounds and self._spends_keys else ()),
             *(() if breaker is None else (breaker,)),
             Retries(retries),
             KeyPool(),

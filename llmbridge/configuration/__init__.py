@@ -176,6 +176,7 @@ def _row(row: ProviderRow) -> Provider:
         keyless=row.keyless,
         keys=row.keys,
         passthrough=row.passthrough,
+        stream_usage=row.stream_usage,
         ca=row.ca,
         cert=(row.cert,) if isinstance(row.cert, str) else row.cert,
     )

@@ -41,6 +41,7 @@ class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth = "bearer"
     keyless: bool = False
     passthrough: tuple[str, ...] = ()
+    stream_usage: bool = False
     keys: tuple[str, ...] = ()
     ca: str | None = None
     cert: str | tuple[str, ...] = ()
