@@ -5,7 +5,7 @@ Source: the key pool of aibridge's successor.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 from time import monotonic as system_monotonic
@@ -50,11 +50,10 @@ class KeyPool:
         # Calls come from several loops.
         self._lock = Lock()
 
-    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call with a key that is ready."""
-        return self._ask(call, forward) if len(call.provider.keys) > 1 else forward(call)
-
-    async def _ask(self, call: Call, forward: Handler) -> Reply:
+        if len(call.provider.keys) < 2:
+            return await forward(call)
         reply: Reply | None = None
         # Some providers forbid a request whoever asks: then no key is to blame.
         forbidden: list[str] = []

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ssl import SSLContext
 from typing import Protocol
 
 from llmbridge.errors import (
@@ -46,14 +45,7 @@ class Sender(Protocol):
     """Sends requests from any event loop."""
 
     async def send(
-        self,
-        method: str,
-        url: str,
-        fields: Fields,
-        body: bytes,
-        tls: SSLContext | None = None,
-        *,
-        fresh: bool = False,
+        self, method: str, url: str, fields: Fields, body: bytes, *, fresh: bool = False
     ) -> Answer:
         """The answer's head, body to come; `fresh` asks for a new connection.
 
