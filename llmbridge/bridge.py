@@ -14,7 +14,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
-from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
@@ -41,33 +40,36 @@ from llmbridge.exchange.rewrite import Change, Rewriter
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.secret_names import secrets_of
 from llmbridge.exchange.stopping import Stops
+from llmbridge.exchange.stream_usage import ask_for_usage
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
 from llmbridge.exchange.watching import Watchers
 from llmbridge.frontends.clients import Clients
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.portal import Portal
+from llmbridge.notebook.inspecting import Inspected
 from llmbridge.providers import Provider, rows_with
 from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
 from llmbridge.tools.opening import tool_loop
 from llmbridge.upstreams.live import Live
+from llmbridge.upstreams.trust import check_trust
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from ssl import SSLContext
 
     from anyio.from_thread import BlockingPortal
 
+    from llmbridge.certificates import Certificate
     from llmbridge.frames import Frames
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.server import Server
-    from llmbridge.notebook.feed import Feed
-    from llmbridge.notebook.widgets import Inspector
     from llmbridge.upstreams.replay import Changes, Replay
 
 
-class Bridge(Clients):
+class Bridge(Clients, Inspected):
     """Stands between LLM clients and providers: relays, replays, records.
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
@@ -109,6 +111,7 @@ class Bridge(Clients):
     ) -> None:
         environ = os.environ if environ is None else environ
         rows = rows_with(providers, base_urls or {}, environ, passthrough)
+        check_trust(rows)
         if upstream is not None and not callable(upstream):
             raise ConfigurationError(
                 f"{upstream!r} is no upstream: give Live(), Replay({upstream!r}), Script(...) or a handler"
@@ -122,8 +125,8 @@ class Bridge(Clients):
         self._redactor = redactor
         self._equip(self.upstream)
         meter = Meter(self.store, rules_of(budgets, rate_limits, self.store))
-        self._watchers, self._stops = Watchers(), Stops()
-        self._recorder = Recorder(meter, redactor, watchers=self._watchers)
+        watchers, stops = Watchers(), Stops()
+        recorder = Recorder(meter, redactor, watchers=watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         boxes = toolboxes(tools)
@@ -132,24 +135,28 @@ class Bridge(Clients):
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
         interceptors = (
-            self._stops,
+            stops,
             meter,
             translate,
             *interceptors,
             self._rewriter,
             tool_loop(boxes, tool_gate, tool_limits, self._portal),
+            # Recordings are asked as they were.
+            *((ask_for_usage,) if meter.bounds and self._spends_keys else ()),
             *(() if breaker is None else (breaker,)),
             Retries(retries),
             KeyPool(),
             LoggedBodies(redactor),
-            self._recorder,
+            recorder,
             NotItself(self._served),
             frame,
             self._faults,
         )
         # Looked up for each call: a cassette may stand in for a while.
         handler = chain(interceptors, lambda call: self.upstream(call))
-        self.handle = Intake(self._router, handler, self.store, redactor, watchers=self._watchers)
+        self.handle = Intake(self._router, handler, self.store, redactor, watchers=watchers)
+        inflight = self.handle.inflight
+        self._inspect(watchers, stops, recorder, redactor, self.store, inflight, self._portal)
         self._calliope = calliope
         self._entry: Handle = self.handle
         if calliope is not None:
@@ -160,7 +167,6 @@ class Bridge(Clients):
         )
         self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
-        self._feed: Feed | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -202,30 +208,6 @@ class Bridge(Clients):
 
         self.store.flush()
         return Frames(self.store)
-
-    def live(self) -> "Inspector":
-        """A widget that shows each interception while it streams, and steps through it afterwards.
-
-        Raises:
-            ConfigurationError: anywidget is not installed.
-        """
-        from llmbridge.notebook.widgets import live
-
-        if self._feed is None:
-            from llmbridge.notebook.feed import Feed
-
-            self._feed = Feed(
-                self._watchers,
-                self._redactor,
-                self._recorder.sent,
-                self.store,
-                self.handle.inflight,
-            )
-        return live(self._feed, self.store, self.stop)
-
-    def stop(self, interception: Interception | str) -> bool:
-        """End an interception that is under way, from any thread, and let go of its upstream; False where it has ended."""
-        return self._stops.stop(interception if isinstance(interception, str) else interception.id)
 
     # What answers for a while
 
@@ -301,22 +283,22 @@ class Bridge(Clients):
         """
         return self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
 
-    def serve(  # who may come in, and where
+    def serve(
         self,
         host: str = "127.0.0.1",
-        port: int | socket = 0,
+        port: int = 0,
         *,
         token: str | Literal["auto"] | None = "auto",
         allow_remote: bool = False,
         allowed_origins: Collection[str] = (),
         max_in_flight: int = 512,
-        start: bool = True,
+        tls: "Certificate | SSLContext | None" = None,
     ) -> "Server":
         """Serve over HTTP from a background thread; ready when it returns, stopped by `with` or `stop()`.
 
-        `port` 0 takes a free one; it may be a socket that listens already. `token` "auto" makes a random one when a provider's key could be spent; None must be
+        `port` 0 takes a free one. `token` "auto" makes a random one when a provider's key could be spent; None must be
         said. Beyond loopback `allow_remote=True` and a token are needed. Web pages of `allowed_origins` may call, and no
-        others. More than `max_in_flight` calls at once are answered with 503. With `start=False` it waits for `start()`.
+        others. More than `max_in_flight` calls at once get 503. With `tls`, a certificate's file or two, it speaks HTTPS.
 
         Raises:
             ConfigurationError: the address cannot be served, or is not safe to serve.
@@ -330,9 +312,10 @@ class Bridge(Clients):
             # Served under names that are not known here; the token keeps strange pages out.
             hosts = None
         app = self._app(token, hosts, allowed_origins, max_in_flight)
-        server = Server(app, self._portal.open(), host=host, port=port, allow_remote=allow_remote)
-        self._servers.append(server)
-        return server.start() if start else server
+        portal = self._portal.open()
+        server = Server(app, portal, host=host, port=port, allow_remote=allow_remote, tls=tls)
+        self._servers.append(server.start())
+        return server
 
     # The end
 
@@ -347,8 +330,7 @@ class Bridge(Clients):
         for server in tuple(self._servers):
             server.stop()
         self._portal.close()
-        if self._feed is not None:
-            self._feed.close()
+        self._look_away()
         try:
             self._upstream_part("settle")
         finally:

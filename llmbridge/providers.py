@@ -64,9 +64,13 @@ class Provider:
     """A host that speaks one or more dialects.
 
     `base_url` is what its SDK calls the base URL; operations such as `/chat/completions` are joined to it. `key` is
-    never shown; of several `keys` the first one that the provider takes is used. `hosts` are further host names in-process requests may name; a leading `*` stands for any subdomain.
+    never shown; of several `keys` the first one that the provider takes is used. `hosts` are further host names in-process
+    requests may name; a leading `*` stands for any subdomain.
     `renames` are names that this host has for keys of a translated request. `passthrough` are further paths below the
-    base URL that a server passes on unread, `/files/` with all that is below it, `/` with everything.
+    base URL that a server passes on unread, `/files/` with all that is below it, `/` with everything. `stream_usage` says
+    that chat streams tell their usage where `stream_options` asks for it.
+    `ca` is a file of authorities to trust beside the system's, `cert` one with the certificate and the key to show, or a
+    file for each.
     """
 
     name: str
@@ -83,6 +87,9 @@ class Provider:
     renames: Mapping[str, str] = field(default_factory=dict[str, str])
     keys: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
+    stream_usage: bool = False
+    ca: str | None = None
+    cert: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         keys = f"{len(self.keys)} keys" if len(self.keys) > 1 else "key=set"
@@ -181,6 +188,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_env=("OPENAI_API_KEY",),
         url_env=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         passthrough=("/conversations", "/conversations/", "/responses/"),
+        stream_usage=True,
     ),
     Provider(
         "google",
@@ -206,10 +214,13 @@ PROVIDERS: tuple[Provider, ...] = (
         dialects=("openai.chat", "openai.responses"),
     ),
     _compatible("cohere", "https://api.cohere.ai/v1", dialects=("rerank",), renames={}),
-    _compatible("groq", "https://api.groq.com/openai/v1"),
+    _compatible("groq", "https://api.groq.com/openai/v1", stream_usage=True),
     _compatible("mistral", "https://api.mistral.ai/v1"),
     _compatible(
-        "deepseek", "https://api.deepseek.com", dialects=("openai.chat", "openai.responses")
+        "deepseek",
+        "https://api.deepseek.com",
+        dialects=("openai.chat", "openai.responses"),
+        stream_usage=True,
     ),
     _compatible("xai", "https://api.x.ai/v1", dialects=("openai.chat", "openai.responses")),
     _compatible("together", "https://api.together.ai/v1", hosts=("api.together.xyz",)),
@@ -230,7 +241,7 @@ PROVIDERS: tuple[Provider, ...] = (
     _compatible("heroku", "https://us.inference.heroku.com/v1", key_env=("HEROKU_INFERENCE_KEY",)),
     _compatible("portkey", "https://api.portkey.ai/v1"),
     _compatible("ollama", "http://localhost:11434/v1", keyless=True),
-    _compatible("vllm", "http://localhost:8000/v1", keyless=True),
+    _compatible("vllm", "http://localhost:8000/v1", keyless=True, stream_usage=True),
     _compatible("lmstudio", "http://localhost:1234/v1", keyless=True),
     _compatible("llamacpp", "http://localhost:8080/v1", keyless=True),
     _compatible("gpustack", "http://localhost:80/v1"),
@@ -242,6 +253,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_env=("AZURE_OPENAI_API_KEY",),
         url_env=("AZURE_OPENAI_ENDPOINT",),
         auth="api-key",
+        stream_usage=True,
         renames={},
         hosts=("*.openai.azure.com", "*.services.ai.azure.com"),
     ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.certified import Certified, certified_in
 from tests.shared import NO_SHARED, SHARED
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ def postgres(postgres_server: "Postgres") -> Iterator["Place"]:
     """An empty place in it; mark the test with `xdist_group("postgres")`, so that one server is enough."""
     with postgres_server.place() as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
+    """Certificates of an authority that nobody but the tests trusts."""
+    return certified_in(tmp_path_factory.mktemp("certified"))
 
 
 @pytest.fixture(scope="session", autouse=True)

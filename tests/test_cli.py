@@ -18,6 +18,7 @@ import pytest
 from llmbridge import Cassette, __version__
 from llmbridge.cli import main
 from llmbridge.cli.demonstration import SESSIONS
+from tests.certified import Certified
 
 PROGRAM = (sys.executable, "-m", "llmbridge")
 ANTHROPIC = SESSIONS / "anthropic.yaml"
@@ -55,7 +56,7 @@ def running(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
 def ready_url(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     found = re.fullmatch(
-        r"llmbridge listening on (http://127\.0\.0\.1:\d+)\n", process.stdout.readline()
+        r"llmbridge listening on (https?://127\.0\.0\.1:\d+)\n", process.stdout.readline()
     )
     assert found, process.communicate(timeout=10)
     return found[1]
@@ -301,6 +302,36 @@ def test_a_file_says_what_the_options_leave_open(tmp_path: Path) -> None:
     assert "sesame" not in error
 
 
+def test_https_is_served_under_the_names_that_are_allowed(
+    tmp_path: Path, certified: Certified
+) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(f"tls_cert: {certified.chain}\ntls_key: {certified.key}\nno_token: true\n")
+    options = ["--config", str(config), "--allowed-host", "llm.example.org"]
+    with running("serve", "--replay", str(ANTHROPIC), *options) as process:
+        url = ready_url(process)
+        with httpx2.Client(verify=certified.trusting(), trust_env=False) as http:
+            statuses = [
+                http.get(f"{url}/healthz", headers={"host": host}).status_code
+                for host in ("llm.example.org", "127.0.0.1", "evil.example.org")
+            ]
+
+    assert (url.partition(":")[0], statuses) == ("https", [200, 200, 403])
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--tls-key", "a.pem"], "--tls-key is the key of a certificate: give --tls-cert with it"),
+        (["--tls-cert", "none.pem"], "'none.pem' cannot be read: No such file or directory"),
+    ],
+)
+def test_a_certificate_that_will_not_do_is_told(options: list[str], complaint: str) -> None:
+    done = run("serve", "--replay", str(ANTHROPIC), *options)
+
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"llmbridge: {complaint}\n")
+
+
 @pytest.mark.parametrize("options", [["--no-token"], ["--token", "other"]], ids=str)
 def test_an_option_wins_over_the_file(tmp_path: Path, options: list[str]) -> None:
     config = tmp_path / "bridge.toml"
@@ -437,7 +468,7 @@ OPTIONS = {
     "usage": "--store --by --since --json",
     "export": "--store --to --force --json",
     "token": "--json",
-    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --workers --upstream --config --log --log-format --metrics --traces --allow-remote",
+    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --upstream --config --log --log-format --metrics --traces --allow-remote --allowed-host --tls-cert --tls-key",
 }
 
 

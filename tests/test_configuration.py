@@ -14,6 +14,7 @@ from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.people import hashed
 from llmbridge.upstreams.lines import repeat
 from llmbridge.upstreams.script import Script
+from tests.certified import Certified
 
 YAML = """
 host: 127.0.0.1
@@ -115,6 +116,18 @@ def test_an_empty_file_leaves_all_as_it_is(tmp_path: Path, name: str) -> None:
     assert load(tmp_path, "", name).settings == Settings()
 
 
+def test_a_provider_has_certificates_and_keys_of_its_own(
+    tmp_path: Path, certified: Certified
+) -> None:
+    row = f"{{name: a, base_url: 'https://b', keys: [k-1, k-2], ca: {certified.ca}, cert: {certified.client}}}"
+
+    with load(tmp_path, f"providers: [{row}]").bridge(environ={}) as bridge:
+        made = next(each for each in bridge.providers if each.name == "a")
+
+    assert (made.key, made.keys) == ("k-1", ("k-1", "k-2"))
+    assert (made.ca, made.cert) == (certified.ca, (certified.client,))
+
+
 def test_no_key_is_shown_by_a_repr(tmp_path: Path) -> None:
     assert "a-key" not in repr(load(tmp_path, YAML, **ENVIRON))
 
@@ -149,6 +162,7 @@ MISTAKES = {
     "providers: [{name: a, base_url: 'http://b', dialects: []}]": (
         "FILE: providers[0].dialects is empty: name one, such as openai.chat"
     ),
+    "tls_key: a.pem": "FILE: tls_key is the key of a certificate: give tls_cert with it",
     "breaker: {failure: 1}": "FILE: there is no key 'breaker.failure': do you mean 'failures'?",
     "breaker: {open_s: 0}": "FILE: breaker: open_s=0.0: give a positive number",
     "rewrite: [{}]": "FILE: rewrite[0] changes nothing: give one of append_text, ",
@@ -372,3 +386,22 @@ rate_limits:
 )
 def test_a_mistake_in_a_budget_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     assert complaint(tmp_path, text).startswith(f"FILE: {told}")
+
+
+def test_a_gateway_may_tell_the_next_one_who_asks_and_pass_clients_keys_on(tmp_path: Path) -> None:
+    with Bridge(Script("Hello"), environ={}) as next_one, next_one.serve() as server:
+        text = f"""
+upstream: {{anthropic: "{server.url}"}}
+client_keys: true
+actor_headers: true
+"""
+        with load(tmp_path, text).bridge(environ={}) as bridge:
+            with (
+                bridge.actor("alice", team="red"),
+                httpx2.Client(transport=bridge.transport()) as c,
+            ):
+                c.post("http://localhost/v1/messages", json=ASKED, headers={"x-api-key": "sk-mine"})
+            hint = bridge.records[0].key_hint
+        (told,) = next_one.interceptions
+
+    assert (told.actor, told.request.caller.metadata, hint) == ("alice", {"team": "red"}, "s...e")

@@ -56,10 +56,8 @@ Examples:
       send what is for OpenAI to a server of your own
   llmbridge serve --config llmbridge.yaml
       take all that, providers, routes and changes of requests from a file
-  llmbridge serve --port 8080 --workers 4 --store postgresql://llmbridge@db.example.org/usage
-      serve from four processes, on this machine and on others
-  LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote
-      let other machines in, with a token of your choice
+  LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote --tls-cert server.pem
+      let other machines in, with a token of your choice, over HTTPS
 """
 
 _USAGE = """
@@ -262,18 +260,9 @@ def serve(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where to keep what passes: a path that ends in .yaml or .json, the URL of a database such as"
-            " sqlite:///usage.db or postgresql://user@host/database, or memory, which ends with the process.",
+            help="Where to keep what passes: a path that ends in .yaml or .json, the URL of"
+            " a database such as sqlite:///usage.db, or memory, which ends with the process.",
             show_default="memory",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Serve from so many processes; the store has to be a database.",
-            show_default="1",
         ),
     ] = None,
     upstream: Annotated[
@@ -323,6 +312,27 @@ def serve(
             "--allow-remote", help="Allow a --host that other machines can reach; needs a token."
         ),
     ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer to this Host name, too, such as llm.example.org. Repeat it for more.",
+            show_default="loopback names and H",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve HTTPS with this PEM certificate and those up to its authority.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="The certificate's key, where it is not in --tls-cert's file."
+        ),
+    ] = None,
 ) -> None:
     """Serve until a signal comes."""
     from typing import cast
@@ -342,9 +352,11 @@ def serve(
         record=record,
         speed=speed,
         store=store,
-        workers=workers,
         upstream=base_urls(upstream or ()),
         allow_remote=allow_remote,
+        allowed_hosts=tuple(allowed_host or ()),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         # What there is not is refused there, too.
         log=cast("LogLevel | None", log),
         log_format=cast("LogFormat | None", log_format),

@@ -21,6 +21,7 @@ from llmbridge.configuration.settings import (
     BudgetRow,
     LogFormat,
     LogLevel,
+    McpServerRow,
     PersonRow,
     ProviderRow,
     Proxied,
@@ -44,8 +45,10 @@ from llmbridge.exchange.rewrite import (
     set_fields,
     swap_models,
 )
+from llmbridge.exchange.toolbox import Toolbox, ToolLimits
 from llmbridge.frontends.people import People, Person
 from llmbridge.providers import DIALECTS, Provider
+from llmbridge.upstreams.live import Live
 from llmbridge.upstreams.replay import Replay
 
 __all__ = [
@@ -53,6 +56,7 @@ __all__ = [
     "Configuration",
     "LogFormat",
     "LogLevel",
+    "McpServerRow",
     "PersonRow",
     "ProviderRow",
     "Rewrite",
@@ -94,6 +98,7 @@ class Configuration:
         # To be told of a mistake now.
         list(_budgets(name, settings.budgets))
         list(_rate_limits(name, settings.rate_limits))
+        list(_mcp_servers(name, settings.mcp_servers))
         return cls(name, settings, changes=tuple(_changes(name, settings.rewrite)))
 
     def bridge(
@@ -118,6 +123,8 @@ class Configuration:
                 base_urls=said.upstream,
                 routes=said.routes,
                 passthrough=said.passthrough,
+                tools=_mcp_servers(self.path, said.mcp_servers),
+                tool_limits=ToolLimits(**asdict(said.tool_limits)),
                 retries=said.retries,
                 breaker=_breaker(self.path, said.breaker),
                 allowed_hosts=said.allowed_hosts,
@@ -141,16 +148,21 @@ class Configuration:
         said = self.settings.replay
         return (said,) if isinstance(said, str) else said
 
-    def upstream(self) -> Handler | None:
-        """Where replies come from; None for the providers themselves."""
+    def upstream(self) -> Handler:
+        """Where replies come from: the providers, or recordings."""
         said = self.settings
+        live = Live(client_keys=said.client_keys, actor_headers=said.actor_headers)
         if said.record:
-            return Replay(said.record, mode="all")
+            return Replay(said.record, mode="all", upstream=live)
         if self.replay:
             return Replay(
-                list(self.replay), mode=said.mode or "none", speed=said.speed or 0, strict=False
+                list(self.replay),
+                mode=said.mode or "none",
+                upstream=live if said.mode not in (None, "none") else None,
+                speed=said.speed or 0,
+                strict=False,
             )
-        return None
+        return live
 
 
 def _row(row: ProviderRow) -> Provider:
@@ -164,6 +176,9 @@ def _row(row: ProviderRow) -> Provider:
         keyless=row.keyless,
         keys=row.keys,
         passthrough=row.passthrough,
+        stream_usage=row.stream_usage,
+        ca=row.ca,
+        cert=(row.cert,) if isinstance(row.cert, str) else row.cert,
     )
 
 
@@ -195,6 +210,28 @@ def _rate_limits(path: str, rows: Iterable[RateLimitRow]) -> Iterator[RateLimit]
         yield limit
 
 
+def _mcp_servers(path: str, rows: Iterable[McpServerRow]) -> Iterator[Toolbox]:
+    for index, row in enumerate(rows):
+        with _told(path, f"mcp_servers[{index}]"):
+            if (row.url is None) == (not row.command):
+                raise ConfigurationError(f"{row.name!r} needs a command or a url: give one of them")
+            # The SDK is an extra, and slow to import.
+            from llmbridge.tools.mcp import mcp_server  # noqa: PLC0415
+
+            server = mcp_server(
+                row.name,
+                row.url if row.url is not None else row.command,
+                env=row.env or None,
+                cwd=row.cwd,
+                headers=row.headers or None,
+                allow=row.allow,
+                deny=row.deny,
+                start_timeout_s=row.start_timeout_s,
+                required=row.required,
+            )
+        yield server
+
+
 @contextmanager
 def _told(path: str, key: str) -> Generator[None]:
     """A mistake with its place in front."""
@@ -211,6 +248,8 @@ def _check_choices(path: str, said: Settings) -> None:
         wrong = "no_token lets anybody in, and people come in with tokens: leave out one of them"
     elif said.record and (said.replay or said.mode):
         wrong = "record is a replay with mode all: give the one or the other"
+    elif said.tls_key and not said.tls_cert:
+        wrong = "tls_key is the key of a certificate: give tls_cert with it"
     elif not said.replay and (said.mode or said.speed is not None):
         wrong = f"{'mode' if said.mode else 'speed'} is for a replay: give replay with it"
     else:

@@ -41,7 +41,10 @@ class ProviderRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth = "bearer"
     keyless: bool = False
     passthrough: tuple[str, ...] = ()
+    stream_usage: bool = False
     keys: tuple[str, ...] = ()
+    ca: str | None = None
+    cert: str | tuple[str, ...] = ()
 
 
 class PersonRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +77,30 @@ class RateLimitRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
 
 
+class McpServerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An MCP server whose tools are offered to models: a command, or a URL."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    url: str | None = None
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    headers: dict[str, str] = {}
+    allow: str | None = None
+    deny: str | None = None
+    start_timeout_s: float = 30
+    required: bool = False
+
+
+class ToolLimitsRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far the bridge goes with tools for one answer."""
+
+    rounds: int = 10
+    tool_timeout_s: float = 60
+    result_chars: int = 100_000
+    memory_bytes: int = 64 * 1024 * 1024
+
+
 class Rewrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a request, made in this order."""
 
@@ -97,10 +124,12 @@ _ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
     {
         "breaker": BreakerRow,
         "budgets": BudgetRow,
+        "mcp_servers": McpServerRow,
         "people": PersonRow,
         "providers": ProviderRow,
         "rate_limits": RateLimitRow,
         "rewrite": Rewrite,
+        "tool_limits": ToolLimitsRow,
     }
 )
 """What stands below these keys of a file."""
@@ -119,15 +148,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record: str | None = None
     speed: float | None = None
     store: str | None = None
-    workers: int | None = None
     upstream: dict[str, str] = {}
     providers: tuple[ProviderRow, ...] = ()
     routes: dict[str, str] = {}
     passthrough: dict[str, tuple[str, ...]] = {}
     rewrite: tuple[Rewrite, ...] = ()
+    mcp_servers: tuple[McpServerRow, ...] = ()
+    tool_limits: ToolLimitsRow = ToolLimitsRow()
     retries: int = 0
     breaker: BreakerRow | None = None
     allowed_hosts: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    client_keys: bool = False
+    actor_headers: bool = False
     people: tuple[PersonRow, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
     rate_limits: tuple[RateLimitRow, ...] = ()

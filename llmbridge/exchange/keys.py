@@ -5,7 +5,7 @@ Source: the key pool of aibridge's successor.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 from time import monotonic as system_monotonic
@@ -50,10 +50,11 @@ class KeyPool:
         # Calls come from several loops.
         self._lock = Lock()
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call with a key that is ready."""
-        if len(call.provider.keys) < 2:
-            return await forward(call)
+        return self._ask(call, forward) if len(call.provider.keys) > 1 else forward(call)
+
+    async def _ask(self, call: Call, forward: Handler) -> Reply:
         reply: Reply | None = None
         # Some providers forbid a request whoever asks: then no key is to blame.
         forbidden: list[str] = []

@@ -1,6 +1,6 @@
 """Ask before a call whether it may be made, and tell afterwards what it took."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -43,10 +43,13 @@ class Meter:
         """True where there is a rule."""
         return bool(self._rules)
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call if each rule admits it."""
         if not self._rules or call.dialect.name in _FREE or call.request.method != "POST":
-            return await forward(call)
+            return forward(call)
+        return self._admitted(call, forward)
+
+    async def _admitted(self, call: Call, forward: Handler) -> Reply:
         for rule in self._rules:
             await rule.admit(call.request.caller.actor or "", call.model)
         # An interceptor may ask another model; what it takes is of the one that was asked for.

@@ -323,7 +323,7 @@ def _key(scope: Scope) -> tuple[object, ...]:
         scope.get("query_string"),
         scope.get("root_path"),
         scope.get("scheme"),
-        tuple(map(tuple, scope["headers"])),
+        tuple((name, value) for name, value in scope["headers"]),
     )
 
 

@@ -84,8 +84,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        # Whatever the system does not take at once counts as unread.
-        transport.set_write_buffer_limits(high=0)
+        # Whatever the system does not take at once counts as unread. Over TLS none is as much as a limit of 0.
+        transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0)
         self._head_timer = self.loop.call_later(HEAD_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:

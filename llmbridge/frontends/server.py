@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from email.utils import formatdate
+from ssl import SSLContext
 from threading import Lock, get_ident
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from anyio.from_thread import BlockingPortal
 from uvicorn import Config
 
 from llmbridge.canon.markup import facts, panel, preformatted
+from llmbridge.certificates import Certificate, server_context
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.cell import Cell, running_cell
@@ -38,7 +40,8 @@ class Server:
     """Serve `app`, from `start` or the head of a `with` block until `stop` or its end.
 
     A port given by number that another server of this process holds is taken over from it, and a notebook cell that is
-    run again stops what its run before started. `port` may be a socket that listens already.
+    run again stops what its run before started. `listener` is a socket that listens already; `host` and `port` are then
+    its own. With `tls` it speaks HTTPS.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Server:
         portal: BlockingPortal,
         *,
         host: str = "127.0.0.1",
-        port: int | socket.socket = 0,
+        port: int = 0,
         allow_remote: bool = False,
+        listener: socket.socket | None = None,
+        tls: Certificate | SSLContext | None = None,
     ) -> None:
         if not _is_loopback(host) and not (allow_remote and app.guarded):
             raise ConfigurationError(
@@ -56,10 +61,12 @@ class Server:
                 "pass allow_remote=True and a token, or serve on 127.0.0.1"
             )
         self.host = host
-        self._listener = None if isinstance(port, int) else port
-        self.port = self._asked_port = port if isinstance(port, int) else _port_of(port)
+        self.port = port
         self._app = app
         self._portal = portal
+        self._asked_port = port
+        self._listener = listener
+        self._tls = tls if tls is None or isinstance(tls, SSLContext) else server_context(tls)
         self._stopping: asyncio.Event | None = None
         self._thread: int | None = None
         self._done: Future[None] | None = None
@@ -98,23 +105,14 @@ class Server:
     def url(self) -> str:
         """The base of every URL, without a slash at the end."""
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        host = f"[{host}]" if ":" in host else host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
 
     def env(
         self, providers: Iterable[Provider] = SDKS, *, token: str | None = None
     ) -> dict[str, str]:
         """The environment variables that send the providers' SDKs here, with the server's token or a person's."""
         return variables(self.url, token or self.token or PLACEHOLDER_KEY, providers)
-
-    def listen(self) -> socket.socket:
-        """Take the port and no request yet: other servers may be given the socket, to share it.
-
-        Raises:
-            ConfigurationError: the port is taken, or the address is not of this machine.
-        """
-        listener, self._listener = self._listener or _bind(self.host, self._asked_port), None
-        self.port = _port_of(listener)
-        return listener
 
     def start(self) -> Self:
         """Listen; requests are taken when this returns.
@@ -129,8 +127,9 @@ class Server:
             before = [each for place, each in _running.items() if self._replaces(each, place)]
         for server in before:
             server.stop()
-        listener = self.listen()
+        listener, self._listener = self._listener or _bind(self.host, self._asked_port), None
         try:
+            self.port = listener.getsockname()[1]
             self._done, _ = self._portal.start_task(self._run, listener)
         except BaseException:
             listener.close()
@@ -191,7 +190,7 @@ class Server:
         )
         config.load()
         acceptor = await loop.create_server(
-            lambda: Connection(config, state, {}), sock=listener, backlog=BACKLOG
+            lambda: Connection(config, state, {}), sock=listener, backlog=BACKLOG, ssl=self._tls
         )
         clock = _Clock(loop, state)
         task_status.started()
@@ -249,11 +248,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _port_of(listener: socket.socket) -> int:
-    port: int = listener.getsockname()[1]
-    return port
 
 
 def _bind(host: str, port: int) -> socket.socket:

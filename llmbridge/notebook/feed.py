@@ -63,6 +63,7 @@ class Feed:
         self._viewers: list[Viewer] = []
         self._wake = Event()
         self._lock = Lock()
+        self._reading = Lock()
         self._thread: Thread | None = None
         self._closing = Event()
 
@@ -89,16 +90,21 @@ class Feed:
         if thread is not None:
             thread.join(timeout=2)
 
+    def read(self) -> bool:
+        """Take in what has come; True when nothing is under way. From any thread."""
+        with self._reading:
+            while self._told:
+                self._hear(self._told.popleft())
+            self._readers = [reader for reader in self._readers if not reader.read()]
+            self._forget()
+            return not self._readers
+
     def tick(self, now_s: float) -> bool:
         """Read what came, show what is due; True when it is quiet."""
-        while self._told:
-            self._hear(self._told.popleft())
-        self._readers = [reader for reader in self._readers if not reader.read()]
-        self._forget()
-        quiet = not self._readers and not self._told
+        quiet = self.read()
         for viewer in tuple(self._viewers):
             try:
-                quiet = (not viewer.closed and viewer.flush(self.traces, now_s)) and quiet
+                quiet = viewer.flush(self.traces, now_s) and quiet
             except Exception:
                 # The border to a front end, which may be gone for good.
                 _logger.debug("%r is not shown anything any more", viewer, exc_info=True)
@@ -106,7 +112,7 @@ class Feed:
             else:
                 if viewer.closed:
                     self._viewers.remove(viewer)
-        return quiet
+        return quiet and not self._told
 
     def _see(self, what: Told) -> None:
         self._told.append(what)

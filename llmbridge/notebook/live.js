@@ -180,6 +180,7 @@ class Trace {
     this.id = id;
     this.facts = { id, status: "live" };
     this.request = this.response = null;
+    this.thin = false; // events are known without their data
     this.reset(0);
   }
 
@@ -189,7 +190,6 @@ class Trace {
     this.blocks = [];
     this.marks = [];
     this.round = 0;
-    this.first = null;
   }
 
   get count() {
@@ -202,7 +202,7 @@ class Trace {
 
   /** True when there is more to know than this. */
   get lacks() {
-    return this.base > 0 || (!this.live && this.count < this.facts.n);
+    return this.thin || this.base > 0 || (!this.live && this.count < this.facts.n);
   }
 
   row(event) {
@@ -218,10 +218,8 @@ class Trace {
     const event = this.count;
     this.rows.push(row);
     for (const [kind, what, more] of row[4]) {
-      if (kind === "d") {
-        this.blocks[what].add(event, more);
-        this.first ??= event;
-      } else if (kind === "b") this.blocks[what] = new Block(more, event, this.round);
+      if (kind === "d") this.blocks[what].add(event, more);
+      else if (kind === "b") this.blocks[what] = new Block(more, event, this.round);
       else if (kind === "e") this.blocks[what].closed = event;
       else if (kind === "r") this.round = what;
       else this.marks.push([event, what]);
@@ -340,12 +338,17 @@ class Store {
   keyframe(json) {
     const told = JSON.parse(json);
     const kept = new Map();
-    for (const { blocks, ...facts } of told) {
+    for (const { blocks, rows, ...facts } of told) {
       const trace = this.trace(facts.id);
       kept.set(facts.id, trace);
       if (facts.n < trace.count) continue;
       trace.facts = facts;
-      if (blocks && facts.n > trace.count) trace.rebase({ n: facts.n, blocks });
+      if (facts.n === trace.count) continue;
+      if (blocks) trace.rebase({ n: facts.n, blocks });
+      if (rows) {
+        trace.thin = true;
+        trace.rebuild(rows);
+      }
     }
     this.traces = kept;
     this.changed();
@@ -354,9 +357,10 @@ class Store {
   recording(json) {
     for (const { rows, request, response, ...facts } of JSON.parse(json)) {
       const trace = this.trace(facts.id);
-      if (trace.base === 0 && trace.count >= rows.length && trace.request) continue;
+      if (!trace.lacks && trace.count >= rows.length && trace.request) continue;
       trace.facts = facts;
       Object.assign(trace, { request, response });
+      trace.thin = false;
       trace.rebuild(rows);
     }
     this.changed();
@@ -378,6 +382,7 @@ class Store {
     if (from === 0) Object.assign(trace, more);
     if (asked.rows.length < Math.max(n, trace.base)) return;
     this.histories.delete(id);
+    trace.thin = false;
     trace.rebuild(asked.rows);
   }
 
@@ -632,7 +637,7 @@ class View {
     p.curl = button("copy-curl", "Copy the request as a curl command", "curl", () => this.copyCurl());
     p.cassette = button("copy-cassette", "Copy the recording as a cassette", "cassette", () => this.askCassette());
     p.note = h("span", { class: "note", part: "note", role: "status" });
-    p.stats = h("dl", { part: "stats" });
+    p.stats = h("div", { part: "stats", class: "stats" });
     p.canvas = h("canvas", { "aria-hidden": "true" });
     p.line = h("div", { class: "cursor" });
     p.hover = h("div", { class: "hover", hidden: "" });
@@ -707,7 +712,8 @@ class View {
     const trace = this.trace;
     if (!trace) return;
     this.playing = null;
-    this.cursor = Math.max(Math.min(trace.base, trace.count), Math.min(count, trace.count));
+    this.cursor = Math.max(trace.base, Math.min(count, trace.count));
+    if (this.cursor === trace.count && !trace.live) this.cursor = null;
     this.repaint();
   }
 
@@ -935,7 +941,7 @@ class View {
       const [, model, when, prompt] = option.children;
       mark(option, "status", facts.status);
       say(model, facts.answering || facts.model || facts.provider || "…");
-      say(when, trace.live ? `${whole(trace.count)} ev` : duration(facts.seconds));
+      say(when, trace.live ? `${whole(trace.count)} ev` : duration(facts.seconds ?? trace.seconds(trace.count - 1)));
       say(prompt, facts.error_type || facts.prompt || facts.provider || "");
       option.setAttribute("aria-selected", trace.id === this.id);
       option.setAttribute("aria-label", `${model.textContent}, ${STATUS[facts.status]}, ${prompt.textContent}`);
@@ -959,8 +965,8 @@ class View {
     p.stop.disabled = this.stopping === trace.id;
     say(p.stop.lastChild, p.stop.disabled ? "Stopping…" : "Stop");
     const usage = facts.usage ?? {};
-    const first = trace.first !== null && trace.first < count ? trace.seconds(trace.first) : null;
     const last = count > trace.base ? trace.seconds(count - 1) : null;
+    const first = facts.first_s !== undefined && last !== null && facts.first_s <= last ? facts.first_s : null;
     const elapsed = count === trace.count && !trace.live ? (trace.facts.seconds ?? last) : last;
     const chars = blocks.reduce((sum, { end }) => sum + end, 0);
     const out = usage.output ?? Math.round(chars / 4);
@@ -968,7 +974,7 @@ class View {
     const guess = usage.output === undefined ? "≈ " : "";
     const cached = usage.cache_read ? ` + ${whole(usage.cache_read)} cached` : "";
     const told = [
-      ["first token", duration(trace.first === 0 && trace.base ? null : first)],
+      ["first token", duration(first)],
       ["elapsed", duration(elapsed)],
       ["tokens/s", rate === null ? "–" : `${guess}${rate < 10 ? rate.toFixed(1) : whole(Math.round(rate))}`],
       ["input", usage.input === undefined ? "–" : whole(usage.input) + cached],
@@ -977,7 +983,7 @@ class View {
       ["events", whole(count)],
     ];
     if (p.stats.children.length !== told.length)
-      p.stats.replaceChildren(...told.map(([name]) => h("div", { "data-stat": name }, h("dt", {}, name), h("dd", {}))));
+      p.stats.replaceChildren(...told.map(([name]) => h("div", { "data-stat": name }, h("span", {}, name), h("b", {}))));
     told.forEach(([, text], place) => say(p.stats.children[place].lastChild, text));
   }
 
@@ -1032,9 +1038,9 @@ class View {
       const there = columns.get(key);
       if (!there || there[0] < gap) columns.set(key, [gap, kind]);
     }
-    const thick = Math.max(1, Math.min(3, width / Math.max(trace.rows.length, 1) - 1));
+    const thick = Math.max(1, Math.min(4, width / Math.max(trace.rows.length, 1) - 1));
     for (const [key, [gap, kind]] of columns) {
-      const tall = 2 + (lane - 3) * Math.sqrt(gap / longest);
+      const tall = 3 + (lane - 4) * Math.sqrt(gap / longest);
       const row = key % 4;
       pen.fillStyle = color[kind === "refusal" ? "text" : kind] || color.other;
       pen.fillRect(Math.floor(key / 4), (row + 1) * lane - tall, thick, tall);
@@ -1135,7 +1141,7 @@ class View {
   paintEnd(panel, trace, facts, place, count) {
     const failed = facts.error_type || facts.error;
     const told = failed
-      ? [`${facts.error_type ?? "error"}`, facts.error ?? ""]
+      ? [facts.status === "stopped" ? "stopped" : (facts.error_type ?? "error"), facts.error ?? ""]
       : count === trace.count && !trace.live && !place
         ? ["", trace.count ? "The answer has no text." : "The answer could not be read as events."]
         : null;
@@ -1148,7 +1154,7 @@ class View {
       element = h("section", { class: "block ending" },
         h("div", { class: "head" }, h("span", { class: "kind" })), h("div", { class: "text", part: "text" }));
     }
-    mark(element, "kind", failed ? "error" : "note");
+    mark(element, "kind", failed && facts.status !== "stopped" ? "error" : "note");
     mark(element, "block", "end");
     say(element.querySelector(".kind"), told[0]);
     say(element.lastChild, told[1]);

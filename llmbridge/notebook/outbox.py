@@ -19,6 +19,9 @@ SOON_S = 0.5
 CHARS_PER_S = 256 * 1024
 """Keyframes of long texts come so much more seldom."""
 
+THIN_ROWS = 2_500
+"""So many events go into a keyframe one by one, and can be stepped through at once."""
+
 BATCH_CHARS = 4 * 1024 * 1024
 ABOUT_CHARS = 32 * 1024
 HISTORY_CHARS = 1024 * 1024
@@ -39,11 +42,17 @@ class Front(Protocol):
         ...
 
 
+class Door(Protocol):
+    """Where a page may ask for a stop."""
+
+    url: str
+
+
 class Outbox:
     """Keeps count of what one front end was sent."""
 
     def __init__(
-        self, front: Front, control: str = "", recording_chars: int = RECORDING_CHARS
+        self, front: Front, control: Door | None = None, recording_chars: int = RECORDING_CHARS
     ) -> None:
         self._front = front
         self._control = control
@@ -92,7 +101,13 @@ class Outbox:
             batch.append([trace.id, place, rows, trace.summary(), _about(trace, place)])
             self._sent[trace.id] = (len(trace.rows), trace.version)
         if batch:
-            self._front.post({"k": "events", "j": to_json(batch), "control": self._control})
+            self._front.post(
+                {
+                    "k": "events",
+                    "j": to_json(batch),
+                    "control": self._control.url if self._control else "",
+                }
+            )
             return True
         return self._post_history(traces)
 
@@ -133,8 +148,10 @@ class Outbox:
         told: list[dict[str, Any]] = []
         for trace in newest:
             if trace.id not in self._recorded and (trace.live or left > 0):
-                told.append(trace.so_far())
-                left -= sum(len(block.text) for block in trace.blocks)
+                size = sum(len(block.text) for block in trace.blocks)
+                few = len(trace.rows) < THIN_ROWS and size < left
+                told.append(trace.thin() if few else trace.so_far())
+                left -= size
             else:
                 told.append(trace.summary())
         return told

@@ -52,7 +52,7 @@ def _header(trace: Trace) -> Html:
     return facts(
         provider=known.get("provider"),
         status=known.get("http"),
-        first_token=_seconds(first_token_s(trace)),
+        first_token=_seconds(known.get("first_s")) if known.get("timed", True) else None,
         seconds=_seconds(known.get("seconds")),
         events=f"{len(trace.rows):,}",
         input_tokens=usage.get("input"),
@@ -61,14 +61,6 @@ def _header(trace: Trace) -> Html:
         cost=None if known.get("cost") is None else f"${known['cost']:.6f}",
         stop_reason=known.get("stop_reason"),
     )
-
-
-def first_token_s(trace: Trace) -> float | None:
-    """When the first piece of the answer came; None where it has not, or times are not known."""
-    first = trace.facts.get("first")
-    if first is None or trace.facts.get("timed") is False:
-        return None
-    return float(trace.rows[first][0])
 
 
 def _seconds(value: float | None) -> str | None:

@@ -121,7 +121,10 @@ class Trace:
             return
         name = "" if sse is None else sse.event
         raw = kept if self._raw_left >= 0 else None
-        self.rows.append([round(max(seconds, 0.0), 4), name, size, raw, steps])
+        at_s = round(max(seconds, 0.0), 4)
+        if "first_s" not in self.facts and any(step[0] == "d" for step in steps):
+            self.know(first_s=at_s)
+        self.rows.append([at_s, name, size, raw, steps])
         self.bytes += size + sum(len(str(step)) for step in steps) + 200
 
     def _step(self, delta: Delta, cost: float | None) -> Step:
@@ -129,7 +132,6 @@ class Trace:
             case BlockDelta(index, text):
                 number = self._numbers[index]
                 self.blocks[number].pieces.append(text)
-                self.facts.setdefault("first", len(self.rows))
                 return ["d", number, text]
             case BlockStart(index, block):
                 number = self._numbers[index] = len(self.blocks)
@@ -181,6 +183,11 @@ class Trace:
         """How it stands, without how it came to that."""
         blocks = [[block.about, block.text, block.closed] for block in self.blocks]
         return {**self.summary(), "blocks": blocks}
+
+    def thin(self) -> dict[str, Any]:
+        """All events, without what was sent for them."""
+        rows = [[*row[:3], None, row[4]] for row in self.rows]
+        return {**self.summary(), "rows": rows}
 
     def whole(self) -> dict[str, Any]:
         """Everything."""

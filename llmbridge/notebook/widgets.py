@@ -8,16 +8,20 @@ Nothing here prints or displays.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 # pyright: reportUntypedBaseClass=false, reportUnknownArgumentType=false
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.record import Record, Store
+from llmbridge.notebook.control import Control
+from llmbridge.notebook.fallback import Fallback
 from llmbridge.notebook.feed import Feed
-from llmbridge.notebook.outbox import Outbox
+from llmbridge.notebook.outbox import RECORDING_CHARS, Outbox
 from llmbridge.notebook.reading import trace_of_records
 from llmbridge.notebook.static import static_html
 from llmbridge.notebook.trace import Trace
@@ -32,6 +36,7 @@ except ModuleNotFoundError as error:  # pragma: no cover
 PLAYED_CHARS = 4 * 1024 * 1024
 """How large a recording may be that a player carries with it; of a larger one events come when they are asked for."""
 
+_logger = logging.getLogger("llmbridge.notebook")
 _HERE = Path(__file__).parent
 _INDENT = re.compile(r"^\s+", re.MULTILINE)
 _COMMENT = re.compile(r"^(?:// |/\*\* ).*\n", re.MULTILINE)
@@ -41,6 +46,18 @@ def _packed(name: str) -> str:
     """The file without comments and indents: every widget carries it along."""
     text = (_HERE / name).read_text("utf-8")
     return _COMMENT.sub("", _INDENT.sub("", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the interceptions come from that an inspector shows, and who does what it is asked for."""
+
+    traces: Mapping[str, Trace]
+    records: Callable[[str], Iterable[Record]]
+    read: Callable[[], object] = lambda: None
+    wake: Callable[[], object] | None = None
+    stop: Callable[[str], object] = lambda id: None
+    control: Control | None = None
 
 
 class Inspector(anywidget.AnyWidget):
@@ -53,39 +70,36 @@ class Inspector(anywidget.AnyWidget):
     mode = traitlets.Unicode("live").tag(sync=True)
 
     def __init__(
-        self,
-        traces: Mapping[str, Trace],
-        *,
-        mode: str = "live",
-        wake: Callable[[], object] | None = None,
-        stop: Callable[[str], object] | None = None,
-        cassette: Callable[[str], str] | None = None,
-        recording_chars: int | None = None,
+        self, source: Source, mode: str = "live", recording_chars: int = RECORDING_CHARS
     ) -> None:
         super().__init__(mode=mode)
         self.visible = True
-        self.traces = traces
-        self._wake = wake or self._send_all
-        self._stop = stop
-        self._cassette = cassette
-        self._outbox = (
-            Outbox(self)
-            if recording_chars is None
-            else Outbox(self, recording_chars=recording_chars)
-        )
+        self._source = source
+        self._outbox = Outbox(self, source.control, recording_chars)
+        self._fallback = Fallback(self._bundle, self._state, source.read)
         self._copies: list[str] = []
         self.on_msg(self._hear)
 
     def __repr__(self) -> str:
-        live = sum(trace.live for trace in self.traces.values())
-        return f"Inspector({len(self.traces):,} interceptions, {live:,} live)"
+        traces = list(self._source.traces.values())
+        return (
+            f"Inspector({len(traces):,} interceptions, {sum(each.live for each in traces):,} live)"
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, about = bundle
-        return {**data, "text/plain": repr(self), "text/html": str(static_html(self.traces))}, about
+        return self._bundle(), {}
+
+    def _ipython_display_(self) -> None:
+        self._fallback.display()
+
+    def _bundle(self) -> dict[str, Any]:
+        """Everything that a front end may choose from; a saved notebook keeps the HTML."""
+        widget = super()._repr_mimebundle_()
+        html = str(static_html(self._source.traces))
+        return {**(widget[0] if widget else {}), "text/plain": repr(self), "text/html": html}
+
+    def _state(self) -> object:
+        return [(each.id, each.version) for each in list(self._source.traces.values())]
 
     # What the feed calls, in its thread
 
@@ -96,14 +110,16 @@ class Inspector(anywidget.AnyWidget):
 
     def begin(self) -> None:
         """Show what is there already."""
-        self._outbox.begin(self.traces)
+        self._outbox.begin(self._source.traces)
 
     def flush(self, traces: Mapping[str, Trace], now_s: float) -> bool:
         """Send what is due; True when nothing is left to send."""
         while self._copies:
             self._copy(self._copies.pop(0))
         self._outbox.flush(traces, now_s)
-        return self._outbox.settled(traces)
+        live = any(trace.live for trace in traces.values())
+        told = self._fallback.refresh(now_s, live=live)
+        return told and self._outbox.settled(traces)
 
     def post(self, message: dict[str, Any]) -> None:
         """Send this to the views that are there now."""
@@ -121,26 +137,31 @@ class Inspector(anywidget.AnyWidget):
         match message:
             case {"k": "want", "id": str(id)}:
                 self._outbox.want(id)
-            case {"k": "stop", "id": str(id)} if self._stop is not None:
-                self._stop(id)
-            case {"k": "cassette", "id": str(id)} if self._cassette is not None:
+            case {"k": "stop", "id": str(id)}:
+                self._source.stop(id)
+            case {"k": "cassette", "id": str(id)}:
                 self._copies.append(id)
             case {"k": "visible", "v": bool(visible)}:
                 self.visible = visible
                 return
             case _:
                 return
-        self._wake()
-
-    def _send_all(self) -> None:
-        """Answer at once: nothing else is under way in a player."""
+        if self._source.wake is not None:
+            self._source.wake()
+            return
+        # Nothing else is under way: answer at once.
         for minute in count(1):
-            if self.flush(self.traces, minute * 60.0):
+            if self.flush(self._source.traces, minute * 60.0):
                 return
 
     def _copy(self, id: str) -> None:
-        if self._cassette is not None:
-            self.post({"k": "cassette", "id": id, "text": self._cassette(id)})
+        try:
+            text = dump(self._source.records(id))
+        except Exception:
+            # The border to somebody's store.
+            _logger.exception("the records of %s cannot be copied", id)
+            text = ""
+        self.post({"k": "cassette", "id": id, "text": text})
 
 
 def play(records: Iterable[Record]) -> Inspector:
@@ -148,24 +169,23 @@ def play(records: Iterable[Record]) -> Inspector:
     rounds: dict[str, list[Record]] = {}
     for record in records:
         rounds.setdefault(record.interception_id, []).append(record)
-    traces = {id: trace_of_records(each) for id, each in rounds.items()}
-    player = Inspector(
-        traces,
-        mode="play",
-        cassette=lambda id: dump(rounds[id]) if id in rounds else "",
-        recording_chars=PLAYED_CHARS,
-    )
+    # The newest comes first in the list, and here it is the first.
+    traces = {id: trace_of_records(each) for id, each in reversed(rounds.items())}
+    player = Inspector(Source(traces, lambda id: rounds.get(id, ())), "play", PLAYED_CHARS)
     player.begin()
     return player
 
 
-def live(feed: Feed, store: Store, stop: Callable[[str], object]) -> Inspector:
+def live(feed: Feed, store: Store, stop: Callable[[str], object], control: Control) -> Inspector:
     """Show what passes a bridge from now on, and what its store has at hand."""
-    inspector = Inspector(
+    source = Source(
         feed.traces,
-        wake=feed.wake,
-        stop=stop,
-        cassette=lambda id: dump(store.records(interception_id=id)),
+        lambda id: store.records(interception_id=id),
+        feed.read,
+        feed.wake,
+        stop,
+        control,
     )
+    inspector = Inspector(source)
     feed.show(inspector)
     return inspector

@@ -48,6 +48,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _NAME_CHARS = 64
 _LEAVE_S = 5.0
 _PAGES = 100
+_STOPPED = "it was stopped"
 
 
 def mcp_server(  # noqa: PLR0913  # every setting by its name
@@ -95,12 +96,13 @@ def mcp_server(  # noqa: PLR0913  # every setting by its name
 
 @dataclass(slots=True)
 class _Session:
-    """One connection: wished for, opened (or failed), over; `forgotten` by a server that was started anew."""
+    """One connection: wished for, begun, opened (or failed), over; `forgotten` by a server that was started anew."""
 
     client: Client | None = None
     error: str = ""
     forgotten: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    begun: anyio.Event = field(default_factory=anyio.Event)
     opened: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
 
@@ -191,7 +193,10 @@ class McpServer:
         """End session and server process."""
         self._wishes.close()
         self._session.over.set()
+        # Who leaves while a process is being made leaves the process behind.
+        await self._session.begun.wait()
         if not self._session.opened.is_set():
+            self._session.error = _STOPPED
             self._session.scope.cancel()
         await self._gone.wait()
 
@@ -241,7 +246,6 @@ class McpServer:
     async def _hold(self, session: _Session) -> None:
         try:
             with session.scope as scope:
-                scope.deadline = anyio.current_time() + self._timeout_s
                 async with self._client(session) as client:
                     if not self._collected.done():
                         self._collected.set_result(self._offered(await _tools(client)))
@@ -251,7 +255,7 @@ class McpServer:
                     await session.over.wait()
                     # A server that does not say goodbye is left without.
                     scope.deadline = anyio.current_time() + _LEAVE_S
-            if not session.opened.is_set():
+            if not session.opened.is_set() and not session.error:
                 session.error = f"it did not answer within {self._timeout_s:g} s"
         except Exception as error:
             # The border: somebody else's server, and the SDK's own tasks.
@@ -262,6 +266,7 @@ class McpServer:
                 _logger.warning("the MCP server %r was lost: %s", self._name, session.error)
         finally:
             session.client = None
+            session.begun.set()
             session.over.set()
             session.opened.set()
             self._miss(session.error)
@@ -270,16 +275,18 @@ class McpServer:
         """Say that there are no tools, where none were collected."""
         if self._collected.done():
             return
-        told = f"the MCP server {self._name!r} cannot be reached: {why or 'it was stopped'}"
+        told = f"the MCP server {self._name!r} cannot be reached: {why or _STOPPED}"
         if self._required:
             self._collected.set_exception(ConfigurationError(told))
-        else:
+            return
+        if why != _STOPPED:
             _logger.warning("%s; its tools are left out", told)
-            self._collected.set_result(())
+        self._collected.set_result(())
 
     def _client(self, session: _Session) -> Client:
         about = Implementation(name="llmbridge", version=metadata.version("llmbridge"))
-        return Client(_watched(self._transport(session), session.over), client_info=about)
+        transport = _watched(self._transport(session), session, self._timeout_s)
+        return Client(transport, client_info=about)
 
     def _offered(self, tools: Sequence[Tool]) -> tuple[ToolSpec, ...]:
         wanted = [tool for tool in tools if self._wanted(tool.name)]
@@ -354,9 +361,13 @@ def _http(url: str, headers: dict[str, str]) -> "Callable[[_Session], Transport]
 
 
 @asynccontextmanager
-async def _watched(transport: "Transport", over: anyio.Event) -> "AsyncGenerator[TransportStreams]":
-    """The transport, with `over` set as soon as the server's side of it ends."""
+async def _watched(
+    transport: "Transport", session: _Session, timeout_s: float
+) -> "AsyncGenerator[TransportStreams]":
+    """The transport; from its beginning time runs for the session, which is over as soon as the server's side ends."""
     async with transport as (read, write):
+        session.scope.deadline = anyio.current_time() + timeout_s
+        session.begun.set()
         passed, heard = anyio.create_memory_object_stream[Any](0)
 
         async def watch() -> None:
@@ -367,7 +378,7 @@ async def _watched(transport: "Transport", over: anyio.Event) -> "AsyncGenerator
             except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                 pass
             finally:
-                over.set()
+                session.over.set()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)

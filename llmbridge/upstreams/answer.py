@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Protocol
 
 from llmbridge.errors import (
@@ -45,7 +46,14 @@ class Sender(Protocol):
     """Sends requests from any event loop."""
 
     async def send(
-        self, method: str, url: str, fields: Fields, body: bytes, *, fresh: bool = False
+        self,
+        method: str,
+        url: str,
+        fields: Fields,
+        body: bytes,
+        tls: SSLContext | None = None,
+        *,
+        fresh: bool = False,
     ) -> Answer:
         """The answer's head, body to come; `fresh` asks for a new connection.
 

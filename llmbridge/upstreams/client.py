@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from ssl import SSLContext
 from typing import Any
 
 import anyio
@@ -35,14 +36,26 @@ class Borrowed:
             self._owned: Held[_Client] = Held(client)
 
     async def send(
-        self, method: str, url: str, fields: Fields, body: bytes, *, fresh: bool = False
+        self,
+        method: str,
+        url: str,
+        fields: Fields,
+        body: bytes,
+        tls: SSLContext | None = None,
+        *,
+        fresh: bool = False,
     ) -> "BorrowedAnswer":
-        """The answer's head, body to come. Whether the connection is `fresh` is the client's affair.
+        """The answer's head, body to come. Connections, `fresh` ones and their certificates, are the client's affair.
 
         Raises:
             Unanswered: the connection closed before the head.
             UpstreamError: no answer came.
         """
+        if tls is not None:
+            raise ConfigurationError(
+                f"{url.partition('?')[0]} has certificates of its own, and Live(client=...) does not know them:"
+                " give them to the client, or leave it out"
+            )
         held = await self._here()
         client, module = held.value, _checked(held.value)
         deadline = asyncio.get_running_loop().time() + self._times.total_s

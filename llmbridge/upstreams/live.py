@@ -4,46 +4,60 @@ aiohttp relays an event for a tenth of what httpx takes, and its pool survives c
 own can be handed in instead.
 """
 
+import os
 from functools import partial
 from threading import Lock
 from typing import Any
 
-from llmbridge.errors import NotFound
+from llmbridge.certificates import Certificate
+from llmbridge.errors import ConfigurationError, NotFound
 from llmbridge.exchange.call import Call, Reply
 from llmbridge.exchange.pings import ping
 from llmbridge.upstreams.answer import Answer, Fields, Sender, Times, Unanswered
 from llmbridge.upstreams.client import Borrowed
 from llmbridge.upstreams.incoming import Incoming
 from llmbridge.upstreams.outgoing import key_hint, outgoing_fields, outgoing_url
+from llmbridge.upstreams.trust import Trust
 
 
 class Live:
     """An upstream that asks the provider.
 
     `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop, proxies and all its own affair)
-    or a function that makes one, asked once for each loop. With `client_keys` a client's own key goes to the provider
-    where the bridge has none. Times are in seconds: to connect, without a byte, for the whole call, and until the first
+    or a function that makes one, asked once for each loop. `ca` is a file of authorities to trust beside the system's, `cert` the
+    certificate to show: a file with its key, or one for each. With `client_keys` a client's own key goes to the provider
+    where the bridge has none, with `actor_headers` who asks goes along (`X-AI-Bridge-Actor-ID` and `-Metadata-...`), as
+    another gateway may want to know. Times are in seconds: to connect, without a byte, for the whole call, and until the first
     event before the head is passed on.
 
     Raises:
-        ConfigurationError: `client` is no such client.
+        ConfigurationError: `client` is no such client, or a file does not hold what it should.
     """
 
     spends_keys = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # limits and certificates, each by its name
         self,
         client: Any = None,
         *,
         client_keys: bool = False,
+        actor_headers: bool = False,
         connect_s: float = 10,
         idle_s: float = 120,
         total_s: float = 600,
         first_event_s: float = 10,
         limit_bytes: int = 256 * 1024 * 1024,
+        ca: str | os.PathLike[str] | None = None,
+        cert: Certificate | None = None,
     ) -> None:
+        if client is not None and (ca is not None or cert is not None):
+            raise ConfigurationError(
+                "Live(client=...) has its own certificates: give them to the client, or leave it out"
+            )
         self._client = client
+        self._trust = Trust(ca, cert)
         self._client_keys = client_keys
+        self._actor_headers = actor_headers
         self._times = Times(connect_s, idle_s, total_s)
         self._first_event_s = first_event_s
         self._limit_bytes = limit_bytes
@@ -67,7 +81,7 @@ class Live:
                 f"no base URL for {provider.name!r}: give one with base_urls={{{provider.name!r}: ...}},"
                 " or add a row with providers=[...]"
             )
-        fields = outgoing_fields(call, self._client_keys)
+        fields = outgoing_fields(call, self._client_keys, self._actor_headers)
         answer = await self._send(call, fields)
         try:
             reply = await Incoming(call, answer, self._limit_bytes).reply(self._first_event_s)
@@ -89,12 +103,12 @@ class Live:
 
     async def _send(self, call: Call, fields: Fields) -> Answer:
         method, url, body = call.request.method, outgoing_url(call), call.request.body
-        sender = self._sender or self._pools()
+        sender, tls = self._sender or self._pools(), self._trust.of(call.provider)
         try:
-            return await sender.send(method, url, fields, body)
+            return await sender.send(method, url, fields, body, tls)
         except Unanswered:
             # A kept connection may have died unnoticed. Nothing came back: once more, on another.
-            return await sender.send(method, url, fields, body, fresh=True)
+            return await sender.send(method, url, fields, body, tls, fresh=True)
 
     def _pools(self) -> Sender:
         with self._lock:

@@ -2,10 +2,10 @@
 
 import re
 from functools import lru_cache
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from llmbridge.errors import MissingKey, RequestError
-from llmbridge.exchange.call import Call
+from llmbridge.exchange.call import Call, Caller
 from llmbridge.exchange.secret_names import masked
 from llmbridge.providers import Provider
 from llmbridge.upstreams.answer import Fields
@@ -40,10 +40,12 @@ _OF_THE_CLIENTS_CONNECTION = frozenset(
 )
 _CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 _DROPPED = HOP_BY_HOP.union(_OF_THE_CLIENTS_CONNECTION, _CREDENTIALS)
-_DROPPED_PREFIXES = ("x-forwarded-", "x-llmbridge-", "sec-fetch-")
+_ACTOR_PREFIX = "x-ai-bridge-actor-"
+_DROPPED_PREFIXES = ("x-forwarded-", "x-llmbridge-", _ACTOR_PREFIX, "sec-fetch-")
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_PLAIN = "".join(map(chr, range(0x20, 0x7F)))
 _BAD_TARGET = re.compile(r"[^\x21-\x7e]")
 
 
@@ -58,8 +60,8 @@ def outgoing_url(call: Call) -> str:
     return call.provider.url(call.target)
 
 
-def outgoing_fields(call: Call, client_keys: bool) -> Fields:
-    """The fields to send.
+def outgoing_fields(call: Call, client_keys: bool, actor_headers: bool = False) -> Fields:
+    """The fields to send; what a client itself says of an actor is not among them.
 
     Raises:
         RequestError: a field of the client's cannot be sent.
@@ -84,6 +86,8 @@ def outgoing_fields(call: Call, client_keys: bool) -> Fields:
     fields += _credentials(call, client_keys)
     if call.provider.auth == "x-api-key" and not has_version:
         fields.append(("anthropic-version", "2023-06-01"))
+    if actor_headers:
+        fields += _actor(call.request.caller)
     return fields
 
 
@@ -91,6 +95,17 @@ def key_hint(fields: Fields) -> str | None:
     """Which key is among the fields, masked; None where none is."""
     sent = next((value for name, value in reversed(fields) if name in _CREDENTIALS), None)
     return None if sent is None else masked(sent.rpartition(" ")[2])
+
+
+def _actor(caller: Caller) -> Fields:
+    """Who asks, in aibridge's fields; what no field can hold is percent-encoded."""
+    if caller.actor is None:
+        return []
+    more = [
+        (f"{_ACTOR_PREFIX}metadata-{quote(key)}", quote(value, safe=_PLAIN))
+        for key, value in caller.metadata.items()
+    ]
+    return [(f"{_ACTOR_PREFIX}id", quote(caller.actor, safe=_PLAIN)), *more]
 
 
 @lru_cache(maxsize=512)

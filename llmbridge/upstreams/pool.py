@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
+from ssl import SSLContext
 from typing import Any, NamedTuple, Self
 
 import aiohttp
@@ -51,7 +52,14 @@ class Pools:
         self._pools = PerLoop(partial(_open, times), _close)
 
     async def send(
-        self, method: str, url: str, fields: Fields, body: bytes, *, fresh: bool = False
+        self,
+        method: str,
+        url: str,
+        fields: Fields,
+        body: bytes,
+        tls: SSLContext | None = None,
+        *,
+        fresh: bool = False,
     ) -> "PooledAnswer":
         """The answer's head, body to come.
 
@@ -70,6 +78,7 @@ class Pools:
                 # aiohttp warns of large bodies that it would have to send in one piece.
                 data=BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
                 allow_redirects=False,
+                ssl=tls or True,
             )
         except BaseException as error:
             held.users -= 1
@@ -235,7 +244,8 @@ def _unanswered(error: Exception, url: str, times: Times) -> BridgeError:
         case aiohttp.SocketTimeoutError():
             return times.silent(url)
         case aiohttp.ClientConnectorCertificateError():
-            return unreachable(url, f"its certificate is not trusted ({error.certificate_error})")
+            why = f"its certificate is not trusted ({error.certificate_error})"
+            return unreachable(url, f"{why}; name the file of its authority with Live(ca=...)")
         case aiohttp.ClientSSLError():
             return unreachable(url, f"TLS failed ({error.os_error})")
         case aiohttp.ClientConnectorDNSError():

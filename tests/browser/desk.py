@@ -66,7 +66,14 @@ class Desk:
     def run(self, only: int | None = None) -> None:
         """Run all cells, or one, to the end."""
         self.start(only)
-        self.page.wait_for_function("!window.running", timeout=60_000)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when what was started has run."""
+        self.page.wait_for_function("!window.running", timeout=40_000)
+        outputs = [each for cell in self.kept()["cells"] for each in cell.get("outputs", ())]
+        failed = [each for each in outputs if each["output_type"] == "error"]
+        assert not failed, failed[0]["evalue"]
 
     def theme(self, name: str) -> None:
         """Change the theme: "Light" or "Dark"."""
@@ -87,6 +94,11 @@ class Desk:
     def kept(self) -> Any:
         """The notebook as the page holds it, outputs and all."""
         return self.page.evaluate("() => window.panel.content.model.toJSON()")
+
+    def printed(self, cell: int) -> str:
+        """What a cell printed."""
+        texts = [each.get("text", "") for each in self.kept()["cells"][cell]["outputs"]]
+        return "".join(text if isinstance(text, str) else "".join(text) for text in texts)
 
     def close(self) -> None:
         """End the kernel and leave the page."""

@@ -22,7 +22,8 @@ said = reply(
     words("word", {words}),
     calls("plan", steps=words("step", {steps}).split(" "), note=words("note", {notes})),
 )
-provider = Bridge(Script(said, tps={rate}, ttft=0.3), environ={{}}).serve()
+provider_bridge = Bridge(Script(said, tps={rate}, ttft=0.3), environ={{}})
+provider = provider_bridge.serve()
 bridge = Bridge(
     base_urls={{"anthropic": f"{{provider.url}}/anthropic"}}, environ={{"ANTHROPIC_API_KEY": "sk-ant-FAKE"}}
 )
@@ -183,6 +184,4 @@ def scrub(desk: Desk, count: int, place: int = 0) -> View:
 
 def truth(desk: Desk, place: int) -> dict[str, Any]:
     """What the cell at this place printed: the number of events, and the message after some of them."""
-    (output,) = desk.kept()["cells"][place]["outputs"]
-    text = output["text"]
-    return dict(json.loads("".join(text) if isinstance(text, list) else text))
+    return dict(json.loads(desk.printed(place)))

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 CELL = """
 from IPython.display import display
 from tests.notebook.test_reprs import SHOWN, texts
-from tests.frames.samples import record
+from tests.samples import record
 
 for hostile in texts():
     for make in SHOWN:

@@ -82,6 +82,12 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
+def children() -> set[str]:
+    """The processes that this one has started and that are still there."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {process for each in lists for process in each.read_text().split()}
+
+
 def is_there(process: str) -> bool:
     try:
         os.kill(int(process), 0)
@@ -253,6 +259,19 @@ def test_a_required_server_that_cannot_be_reached_ends_the_bridge_before_it_is_o
         Bridge(Script("Hello."), tools=[gone, stdio()])
 
     assert threading.active_count() <= before
+
+
+def test_servers_that_are_still_starting_when_all_is_given_up_leave_no_process(caplog: Any):
+    before = children()
+    silent = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    starting = [mcp_server(f"mute{number}", silent) for number in range(4)]
+
+    gone = mcp_server("gone", ["/no/such/program"], required=True)
+
+    with pytest.raises(ConfigurationError, match="'gone' cannot be reached"):
+        Bridge(Script("Hello."), tools=[gone, *starting])
+
+    assert (children() - before, "mute" in caplog.text) == (set(), False)
 
 
 def test_two_servers_of_one_name_are_refused():

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from ssl import SSLContext
 from typing import Self
 
 Fields = Sequence[tuple[str, str]]
@@ -77,7 +78,10 @@ class Provider:
     connections so far. Without `reads_bodies` it answers as soon as it has a request's head.
     """
 
-    def __init__(self, *behaviours: Behaviour, reads_bodies: bool = True) -> None:
+    def __init__(
+        self, *behaviours: Behaviour, reads_bodies: bool = True, tls: SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self._reads_bodies = reads_bodies
         self.asked: list[Asked] = []
         self.connections = 0
@@ -87,7 +91,7 @@ class Provider:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     async def emptied(self) -> None:
         """Returns when no connection is open."""
@@ -96,7 +100,9 @@ class Provider:
             await self._emptied.wait()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, limit=2**20, ssl=self._tls
+        )
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -398,6 +398,21 @@ async def test_the_clients_own_credentials_never_leave(wire: Wire) -> None:
     )
 
 
+@pytest.mark.feature("aibridge", 1)
+@pytest.mark.parametrize("told", [True, False])
+async def test_the_provider_is_told_who_asks_only_where_that_is_wanted(told: bool) -> None:
+    claimed = {"x_ai_bridge_actor_id": "eve", "x_ai_bridge_actor_metadata_role": "admin"}
+    async with Provider(says(whole(b"{}"))) as provider:
+        bridge = bridge_to(provider.url, Live(actor_headers=told))
+        with bridge.actor("Zoë", team="red"):
+            await ask(bridge, OPENAI, streaming=False, **claimed)
+
+    [asked] = provider.asked
+    found = {name: asked[f"x-ai-bridge-actor-{name}"] for name in ("id", "metadata-team")}
+    assert found == ({"id": "Zo%C3%AB", "metadata-team": "red"} if told else dict.fromkeys(found))
+    assert asked["x-ai-bridge-actor-metadata-role"] is None
+
+
 @both
 async def test_clients_may_bring_their_own_key_where_the_bridge_has_none(wire: Wire) -> None:
     async with Provider(says(whole(b"{}"))) as provider:

@@ -1,0 +1,64 @@
+"""The static form of a widget, kept up to date: it is what a saved notebook, an export and a preview show.
+
+A notebook keeps what was displayed first, when nothing had come yet. So it is told anew when a cell ends, and when all is
+quiet; never while something streams, since a front end may draw the widget again for it.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+QUIET_S = 1.0
+MAX_HANDLES = 8
+
+
+class Fallback:
+    """Where a widget was displayed. `state` tells by its value whether something has changed."""
+
+    def __init__(
+        self,
+        bundle: Callable[[], dict[str, Any]],
+        state: Callable[[], object],
+        read: Callable[[], object],
+    ) -> None:
+        self._bundle = bundle
+        self._state = state
+        self._read = read
+        self._handles: list[Any] = []
+        self._shown: object = None
+        self._seen: object = None
+        self._since_s = 0.0
+
+    def display(self) -> None:
+        """Show it below the cell that runs."""
+        # IPython asked for this, so it is there. It leaves these without types.
+        ipython: Any = import_module("IPython")
+        shell = ipython.get_ipython()
+        if shell is not None and not self._handles:
+            shell.events.register("post_run_cell", self._after_cell)
+        self._shown = self._state()
+        handle = ipython.display.display(self._bundle(), raw=True, display_id=True)
+        self._handles = [*self._handles, handle][-MAX_HANDLES:]
+
+    def refresh(self, now_s: float, *, live: bool) -> bool:
+        """Tell what has changed once it is quiet; True when nothing is left to tell."""
+        state = self._state()
+        if live or not self._handles or state == self._shown:
+            return True
+        if state != self._seen:
+            self._seen, self._since_s = state, now_s
+        if now_s < self._since_s + QUIET_S:
+            return False
+        self._tell(state)
+        return True
+
+    def _after_cell(self, *_: object) -> None:
+        self._read()
+        state = self._state()
+        if state != self._shown:
+            self._tell(state)
+
+    def _tell(self, state: object) -> None:
+        self._shown = state
+        for handle in self._handles:
+            handle.update(self._bundle(), raw=True)
