@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from threading import Lock
 from time import monotonic as system_monotonic
@@ -82,6 +82,7 @@ class Budgets:
         self._monotonic = monotonic
         self._sums: dict[_Key, float] = {}
         self._counted: list[Spent] = []
+        self._guessed: list[Spent] = []
         self._newest = date.min
         self._settled: tuple[date, tuple[Spent, ...]] | None = None
         self._lock, self._reading = Lock(), Lock()
@@ -149,7 +150,11 @@ class Budgets:
         for spent in read:
             self._add(sums, spent)
         with self._lock:
-            for spent in self._counted:
+            # What an answer does not say is in no store.
+            self._guessed += [_guess(each) for each in known if each.guessed_tokens]
+            month = self._clock().date().replace(day=1)
+            self._guessed = [each for each in self._guessed if each.day >= month]
+            for spent in (*self._guessed, *self._counted):
                 self._add(sums, spent)
             self._sums = sums
 
@@ -170,6 +175,10 @@ class Budgets:
             key = each.key, _begun(each.bound, spent.day)
             taken = spent.usd if each.bound.unit == "usd" else spent.tokens
             sums[key] = sums.get(key, 0.0) + taken
+
+
+def _guess(spent: Spent) -> Spent:
+    return replace(spent, tokens=spent.guessed_tokens, usd=spent.guessed_usd)
 
 
 def _begun(bound: Bound, day: date) -> date:
@@ -196,5 +205,5 @@ def _refusal(bound: Bound, actor: str, spent: float, now: datetime, ends: dateti
 
 def _amount(bound: Bound, value: float) -> str:
     if bound.unit == "tokens":
-        return f"{value:,.0f} tokens"
+        return f"{value:,.0f} token{'' if value == 1 else 's'}"
     return f"${value:.2f}" if value >= 0.01 else f"${value:.6f}"

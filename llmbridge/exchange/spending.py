@@ -24,7 +24,7 @@ CHARACTERS_PER_TOKEN = 4
 class Spent:
     """What was taken on a day (UTC) by an actor, empty where none is known, of the model that was asked for.
 
-    `usd` leaves out what has no known price.
+    `usd` leaves out what has no known price. The guessed parts of both are what no answer says, and no store can sum.
     """
 
     actor: str
@@ -32,27 +32,33 @@ class Spent:
     day: date
     tokens: int
     usd: float
+    guessed_tokens: int = 0
+    guessed_usd: float = 0.0
 
 
 def spent_in(record: Record, actor: str, model: str) -> Spent | None:
     """What an exchange took; None where it was nothing.
 
-    Where the answer does not say how much, or was cut before it could, its text is counted.
+    Where the answer does not say how much, or was cut before it could, that is guessed from its text.
     """
     # A copy: a decoded message stays with its record, and the store keeps the record.
     record = replace(record)
     message = answer(record)
     if message is None or record.started_at is None:
         return None
-    usage = message.usage
-    if usage is None or record.end != "completed":
-        usage = _at_least(usage, record, message)
+    day = record.started_at.astimezone(UTC).date()
+    told = message.usage or Usage()
+    usage = told
+    if message.usage is None or record.end != "completed":
+        usage = _at_least(message.usage, record, message)
     tokens = _total(usage)
     if not tokens:
         return None
     usd = cost_of(record, replace(message, usage=usage)) or 0.0
-    day = record.started_at.astimezone(UTC).date()
-    return Spent(actor, model, day, tokens, usd)
+    if usage is told:
+        return Spent(actor, model, day, tokens, usd)
+    told_usd = cost_of(record, message) or 0.0
+    return Spent(actor, model, day, tokens, usd, tokens - _total(told), usd - told_usd)
 
 
 def spent_since(store: Store, since: datetime) -> Iterator[Spent]:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from hmac import compare_digest
 from secrets import token_urlsafe
 
 from llmbridge.errors import ConfigurationError
@@ -90,13 +89,8 @@ class People:
 
     def holder(self, token: str) -> Person | None:
         """Whose token it is."""
-        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        person = self._by_digest.get(digest)
-        if person is None:
-            return None
-        # The table's own comparison may stop early; where it stops tells nothing of a token but of its hash.
-        held = [compare_digest(digest, each) for each in person.digests]
-        return person if any(held) else None
+        # Where the table's comparison stops tells something of a hash, and so nothing of a token.
+        return self._by_digest.get(sha256(token.encode("utf-8", "surrogatepass")).digest())
 
 
 def make_token() -> str:

@@ -153,6 +153,18 @@ async def test_what_others_spend_counts_within_half_a_minute_and_nothing_counts_
     assert past.asked == [date(2026, 11, 1), date(2026, 11, 19)]
 
 
+async def test_what_no_answer_says_stays_counted_when_the_store_is_asked_again() -> None:
+    clock, past = Clock(), Past()
+    budgets = Budgets([Budget(tokens=10)], past, clock, 30, clock.monotonic)
+    budgets.count(spent(tokens=10, guessed_tokens=6))
+    past.spent = [spent(tokens=4)]
+    clock.passed_s = 30
+    once = await refused(budgets)
+    clock.passed_s = 60
+
+    assert ("took 10 tokens of 10 tokens" in once, await refused(budgets)) == (True, once)
+
+
 async def test_a_store_that_cannot_be_read_now_leaves_what_is_known(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

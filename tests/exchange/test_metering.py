@@ -99,7 +99,7 @@ def test_each_round_counts_for_the_model_that_was_asked_for() -> None:
     ) as bridge:
         bridge.rewrite(swap_models({"gpt-*": "o3"}))
         ask(bridge)
-        with pytest.raises(openai.RateLimitError, match="tokens of 1 tokens") as caught:
+        with pytest.raises(openai.RateLimitError, match="tokens of 1 token ") as caught:
             ask(bridge)
         used = bridge.frames.token_usage()["total_tokens"].sum()
 
