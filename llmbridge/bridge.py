@@ -129,26 +129,28 @@ class Bridge(Clients, Inspected):
         recorder = Recorder(meter, redactor, watchers=watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
+        self._servers: list[Server] = []
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
         self._breaker = breaker
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
+        # What would never do anything is left out.
         interceptors = (
             stops,
-            meter,
+            *((meter,) if meter.bounds else ()),
             translate,
             *interceptors,
             self._rewriter,
-            tool_loop(boxes, tool_gate, tool_limits, self._portal),
+            *((tool_loop(boxes, tool_gate, tool_limits, self._portal),) if boxes else ()),
             # Recordings are asked as they were.
             *((ask_for_usage,) if meter.bounds and self._spends_keys else ()),
-            *(() if breaker is None else (breaker,)),
-            Retries(retries),
-            KeyPool(),
+            *((breaker,) if breaker is not None else ()),
+            *((Retries(retries),) if retries else ()),
+            *((KeyPool(),) if pooled else ()),
             LoggedBodies(redactor),
             recorder,
-            NotItself(self._served),
+            NotItself(self._servers),
             frame,
             self._faults,
         )
@@ -165,7 +167,6 @@ class Bridge(Clients, Inspected):
         self._lead(
             self._entry, self._router.providers, self._portal_if_needed, self._close_upstream
         )
-        self._servers: list[Server] = []
         self._mounted: ASGIApp | None = None
         self._closed = False
 

@@ -5,7 +5,7 @@ Source: the ASGI specification, HTTP and lifespan.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,7 @@ from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
 from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
 from llmbridge.frontends.passing import caller_of, request_fields, with_session
 from llmbridge.frontends.people import People, Person
-from llmbridge.frontends.relay import Receive, Relay, Send, StreamCut
+from llmbridge.frontends.relay import ANSWER, Receive, Relay, Send, StreamCut
 from llmbridge.wire.error_bodies import error_fields
 
 Scope = Mapping[str, Any]
@@ -208,7 +208,8 @@ class ASGIApp:
             body = await self._body(receive)
         if body is None:
             return
-        relay = Relay(self._handle, receive, send, self._limits.stall_s, self._limits.ping_s)
+        limits, answer = self._limits, scope.get(ANSWER)
+        relay = Relay(self._handle, receive, send, limits.stall_s, limits.ping_s, answer)
         self._relays.add(relay)
         try:
             await relay.run(head.request(body, scope.get(ARRIVED_S)))
@@ -316,6 +317,7 @@ class _Head:
 
 def _key(scope: Scope) -> tuple[object, ...]:
     """All of a scope that a head is made of."""
+    fields: Iterable[Iterable[bytes]] = scope["headers"]
     return (
         scope["method"],
         scope["path"],
@@ -323,7 +325,7 @@ def _key(scope: Scope) -> tuple[object, ...]:
         scope.get("query_string"),
         scope.get("root_path"),
         scope.get("scheme"),
-        tuple((name, value) for name, value in scope["headers"]),
+        tuple(map(tuple[bytes, ...], fields)),
     )
 
 

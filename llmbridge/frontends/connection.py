@@ -4,23 +4,31 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from llmbridge.frontends.asgi import ARRIVED_S, BODY
-from llmbridge.frontends.relay import StreamCut
+from llmbridge.frontends.relay import ANSWER, Fields, StreamCut
 
 HEAD_BYTES = 32 * 1024
 HEAD_FIELDS = 100
 HEAD_S = 10.0
 UPLOAD_REST_S = 5.0
 UNREAD_S = 60.0
+STARTS = 4
+"""How many calls begin in one turn of the loop."""
+
+_LENGTH = b"content-length: %d\r\n"
 
 _logger = logging.getLogger("llmbridge.server.http")
 
@@ -42,15 +50,16 @@ class Connections(ServerState):
         self._waiting: deque[Callable[[], None]] = deque()
 
     def start(self, begin: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Begin a call in a later turn of the loop, one each turn: what others have sent is read in between."""
+        """Begin a call in a later turn of the loop, few each turn: what others have sent is read in between."""
         if not self._waiting:
-            loop.call_soon(self._start_one, loop)
+            loop.call_soon(self._start_some, loop)
         self._waiting.append(begin)
 
-    def _start_one(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._waiting.popleft()()
+    def _start_some(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(STARTS, len(self._waiting))):
+            self._waiting.popleft()()
         if self._waiting:
-            loop.call_soon(self._start_one, loop)
+            loop.call_soon(self._start_some, loop)
 
     async def gone(self) -> None:
         """Return when none is left."""
@@ -78,6 +87,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._received = 0
         self._refused = False
+        self._idle_since = 0.0
+        self._begun: RequestResponseCycle
         self._head_timer: asyncio.TimerHandle | None = None
         self._upload_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -92,6 +103,8 @@ class Connection(HttpToolsProtocol):
         self._end_head()
         self._end_upload()
         self._end_unread()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
         self._lost.set()
 
@@ -125,13 +138,59 @@ class Connection(HttpToolsProtocol):
     def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
         if not cycle.more_body and not cycle.disconnected:
             cycle.scope[BODY] = bytes(cycle.body)  # type: ignore[literal-required]  # a key of ours
+        cycle.scope[ANSWER] = self._answer  # type: ignore[literal-required]  # another
+        self._begun = cycle
         super()._start_asgi_task(cycle, app)
 
+    def _answer(self, status: int, fields: Fields, body: bytes) -> bool:
+        """Write a whole reply in one go; False where it has to take the way of all others."""
+        # Of several requests sent ahead one is begun at a time.
+        cycle, line = self._begun, STATUS_LINE.get(status)
+        busy = cycle.response_started or cycle.disconnected or self.flow.write_paused
+        if line is None or busy:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        dated = _lines(tuple(self.server_state.default_headers))
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        head = (line, dated, _lines(fields), _LENGTH % len(body), end)
+        self.transport.write(b"".join((*head, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        # As uvicorn has it, but for the timer: it makes one for each reply.
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle_since = self.loop.time()
+                if self.timeout_keep_alive_task is None:
+                    self._watch_idle(self.timeout_keep_alive)
         if self.cycle.response_complete and self.cycle.more_body:
             # Refused while it still sends: closing now would take the answer from it, reading on has to end.
             self._upload_timer = self.loop.call_later(UPLOAD_REST_S, self.transport.close)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Let the timer be: it asks itself when the connection was last in use."""
+
+    def _watch_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if not self.cycle.response_complete:
+            return  # The end of this reply begins anew.
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._watch_idle(left_s)
+        else:
+            super().timeout_keep_alive_handler()
 
     def on_message_complete(self) -> None:
         # The application may be long in coming to it, when many ask at once.
@@ -189,3 +248,8 @@ class Connection(HttpToolsProtocol):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+
+
+@lru_cache(maxsize=256)
+def _lines(fields: Fields) -> bytes:
+    return b"".join(b"%b: %b\r\n" % field for field in fields)

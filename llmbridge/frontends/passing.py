@@ -136,13 +136,14 @@ def reply_fields(
     Raises:
         UpstreamError: a field cannot be sent: it would end the line, or is no Latin-1.
     """
-    return [*_reply_fields(headers.pairs, frozenset(kept_back))]
+    return [*sendable(headers.pairs, frozenset(kept_back))]
 
 
 @lru_cache(maxsize=256)
-def _reply_fields(
+def sendable(
     pairs: tuple[tuple[str, str], ...], kept_back: frozenset[str]
 ) -> tuple[tuple[bytes, bytes], ...]:
+    """The same of a reply's pairs."""
     pairs = tuple((name.lower(), value) for name, value in pairs)
     dropped = HOP_BY_HOP | kept_back
     for name, value in pairs:

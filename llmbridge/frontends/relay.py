@@ -7,14 +7,21 @@ from typing import Any
 
 import anyio
 
-from llmbridge.errors import BridgeError, BridgeShutdown, End
+from llmbridge.errors import BridgeError, BridgeShutdown, End, UpstreamError
 from llmbridge.exchange.call import Handle, Reply, Request
-from llmbridge.frontends.passing import CLOSE_LIMIT_S, reply_fields
+from llmbridge.frontends.passing import CLOSE_LIMIT_S, reply_fields, sendable
 from llmbridge.wire.sse import ends_event
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+Fields = tuple[tuple[bytes, bytes], ...]
+Answer = Callable[[int, Fields, bytes], bool]
+"""Writes status, fields and body in one go; False where it cannot."""
+
+ANSWER = "llmbridge.answer"
+"""The key of the scope under which our own connections give it."""
 
 QUEUE_BYTES = 256 * 1024
 KEPT_BACK = frozenset(
@@ -35,6 +42,7 @@ KEPT_BACK = frozenset(
 SETTLE_S = 0.02
 """Who is answered sooner than this is not watched for leaving: most replays, and every refusal."""
 
+_BODILESS = frozenset({204, 304})
 _SHUTTING_DOWN = "the bridge is shutting down"
 
 _logger = logging.getLogger("llmbridge.server")
@@ -51,6 +59,7 @@ class Relay:
     """
 
     __slots__ = (
+        "_answer",
         "_arrived",
         "_client_send",
         "_drained",
@@ -79,11 +88,18 @@ class Relay:
     )
 
     def __init__(
-        self, handle: Handle, receive: Receive, send: Send, stall_s: float, ping_s: float
+        self,
+        handle: Handle,
+        receive: Receive,
+        send: Send,
+        stall_s: float,
+        ping_s: float,
+        answer: Answer | None = None,
     ) -> None:
         self._handle = handle
         self._receive = receive
         self._client_send = send
+        self._answer = answer
         self._stall_s = stall_s
         self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
@@ -103,7 +119,7 @@ class Relay:
         self._task = asyncio.current_task()
         self._writer: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._pinger: asyncio.TimerHandle | None = None
 
     async def run(self, request: Request) -> None:
@@ -114,7 +130,8 @@ class Relay:
             StreamCut: what was sent must not look whole.
         """
         self._request = request
-        self._timer = self._loop.call_later(SETTLE_S, self._settle)
+        # Most replays end within this turn of the loop, and need no timer.
+        self._timer = self._loop.call_soon(self._wait_to_settle)
         try:
             await self._read()
             await self._see_off()
@@ -233,10 +250,23 @@ class Relay:
         try:
             if self._writer is not None:
                 await asyncio.wait((self._writer,))
-            elif self._reply is not None:
+            elif self._reply is not None and not self._answered(self._reply):
                 await self._write()
         except asyncio.CancelledError:
             self._swallow_cancel()
+
+    def _answered(self, reply: Reply) -> bool:
+        """True when the whole reply is out: it was all there, and the server could write it in one go."""
+        if self._answer is None or self._failure is not None or self._given_up is not None:
+            return False
+        if self._request.method == "HEAD" or reply.status in _BODILESS:
+            return False
+        try:
+            fields = sendable(reply.headers.pairs, KEPT_BACK)
+        except UpstreamError:
+            return False
+        self._started = self._answer(reply.status, fields, b"".join(self._pending))
+        return self._started
 
     async def _write(self) -> None:
         assert self._reply is not None, "there is a reply to write"
@@ -266,7 +296,7 @@ class Relay:
     def _head(self, reply: Reply) -> Message:
         fields = reply_fields(reply.headers, KEPT_BACK)
         whole = self._ended and self._failure is None
-        if whole and self._request.method != "HEAD" and reply.status not in (204, 304):
+        if whole and self._request.method != "HEAD" and reply.status not in _BODILESS:
             fields.append((b"content-length", b"%d" % self._size))
         return {"type": "http.response.start", "status": reply.status, "headers": fields}
 
@@ -288,6 +318,9 @@ class Relay:
         self._sending_since, self._sent_at = None, self._loop.time()
 
     # The client
+
+    def _wait_to_settle(self) -> None:
+        self._timer = self._loop.call_later(SETTLE_S, self._settle)
 
     def _settle(self) -> None:
         """The call takes its time: watch the client from now on."""

@@ -1,7 +1,6 @@
 """Interceptions and records in memory, for as long as the process lives."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from threading import Lock
 
 from llmbridge.errors import ConfigurationError
@@ -10,19 +9,6 @@ from llmbridge.stores.filters import by_start, matching
 
 _OVERHEAD = 2048
 """About what an interception or a record takes beside its bodies, in bytes."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    """One interception with the places of its records."""
-
-    interception: Interception | None = None
-    places: list[int] = field(default_factory=list[int])
-    bytes: int = 0
-
-    @property
-    def ended(self) -> bool:
-        return self.interception is None or self.interception.end is not None
 
 
 class MemoryStore:
@@ -34,7 +20,9 @@ class MemoryStore:
         if max_bytes is not None and max_bytes <= 0:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: give a positive number or None")
         self.max_bytes = max_bytes
-        self._kept: dict[str, _Kept] = {}
+        # Flat, since each object beside the two would be one more for the garbage collector, for ever.
+        self._kept: dict[str, Interception | None] = {}
+        self._places: dict[str, tuple[int, ...]] = {}
         self._records: dict[int, Record] = {}
         self._next = 0
         self._bytes = 0
@@ -46,12 +34,13 @@ class MemoryStore:
 
     def add(self, record: Record) -> None:
         """Take a finished exchange."""
+        id = record.interception_id
         with self._lock:
-            kept = self._kept.setdefault(record.interception_id, _Kept())
-            kept.places.append(self._next)
+            self._kept.setdefault(id)
+            self._places[id] = (*self._places.get(id, ()), self._next)
             self._records[self._next] = record
             self._next += 1
-            self._grow(kept, _size_bytes(record))
+            self._grow(id, _size_bytes(record))
 
     def end(self, interception: Interception) -> None:
         """Take the interception as it ended."""
@@ -70,7 +59,7 @@ class MemoryStore:
             ConfigurationError: no such filter.
         """
         with self._lock:
-            found = [kept.interception for kept in self._kept.values() if kept.interception]
+            found = [kept for kept in self._kept.values() if kept is not None]
         return by_start(matching(Interception, found, filters))
 
     def records(self, **filters: object) -> list[Record]:
@@ -99,26 +88,32 @@ class MemoryStore:
             return list(self._records.values())
 
     def _take(self, interception: Interception) -> None:
+        id = interception.id
         with self._lock:
-            kept = self._kept.setdefault(interception.id, _Kept())
-            size = 0 if kept.interception else _OVERHEAD + len(interception.request.body)
-            kept.interception = interception
-            self._grow(kept, size)
+            known = self._kept.get(id) is not None
+            self._kept[id] = interception
+            if not known:
+                self._grow(id, _OVERHEAD + len(interception.request.body))
 
-    def _grow(self, kept: _Kept, size: int) -> None:
-        kept.bytes += size
+    def _grow(self, id: str, size: int) -> None:
         self._bytes += size
         while self.max_bytes is not None and self._bytes > self.max_bytes:
-            others = (id for id, each in self._kept.items() if each.ended and each is not kept)
-            oldest = next(others, None)
+            oldest = next(
+                (each for each in self._kept if each != id and self._has_ended(each)), None
+            )
             if oldest is None:
                 return
             dropped = self._kept.pop(oldest)
-            self._bytes -= dropped.bytes
-            for place in dropped.places:
-                del self._records[place]
+            if dropped is not None:
+                self._bytes -= _OVERHEAD + len(dropped.request.body)
+            for place in self._places.pop(oldest, ()):
+                self._bytes -= _size_bytes(self._records.pop(place))
+
+    def _has_ended(self, id: str) -> bool:
+        kept = self._kept[id]
+        return kept is None or kept.end is not None
 
 
 def _size_bytes(record: Record) -> int:
-    asked = len(record.request.body) if record.request else 0
-    return _OVERHEAD + asked + sum(len(chunk) for _, chunk in record.chunks)
+    size = _OVERHEAD + sum([len(chunk) for _, chunk in record.chunks])
+    return size if record.request is None else size + len(record.request.body)

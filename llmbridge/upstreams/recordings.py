@@ -121,7 +121,8 @@ class Recordings:
         return max(same, key=lambda each: _likeness(each[0], asked), default=None)
 
     def _found(self, keys: Sequence[str], provider: str) -> list[_Track]:
-        found = (self._tracks.get((key, provider)) or self._tracks.get((key, None)) for key in keys)
+        tracks = self._tracks
+        found = [tracks.get((key, provider)) or tracks.get((key, None)) for key in keys]
         return [track for track in found if track is not None]
 
     def _play(self, place: int) -> Record:

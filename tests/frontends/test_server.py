@@ -15,6 +15,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.call import Reply, Request, once
 from llmbridge.frontends import connection
 from llmbridge.frontends.asgi import ASGIApp, Limits
 from llmbridge.frontends.server import Server
@@ -223,6 +224,43 @@ def test_a_reader_that_takes_nothing_is_dropped(serve, portal, monkeypatch):
         assert handle.end() == "client_gone"
         server.stop()
         client.rest()
+
+
+async def echo(request: Request) -> Reply:
+    return Reply(200, JSON, once(request.body))
+
+
+def test_requests_sent_ahead_are_answered_in_order(serve):
+    with RawClient(serve(echo).port) as client:
+        for body in (b"[1]", b"[2]", b"[3]"):
+            client.ask(body=body)
+        got = client.until(b"[3]")
+
+    assert [got.index(body) for body in (b"[1]", b"[2]", b"[3]")] == sorted(
+        got.index(body) for body in (b"[1]", b"[2]", b"[3]")
+    )
+    assert got.count(b"HTTP/1.1 200 OK\r\ndate: ") == 3
+
+
+def test_a_whole_reply_ends_a_connection_that_is_to_be_closed(serve):
+    with RawClient(serve(echo).port) as client:
+        client.ask("/v1/messages", "connection: close")
+        got = client.rest()
+
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert body == b"{}"
+    assert {b"content-length: 2", b"connection: close"} < set(head.split(b"\r\n"))
+
+
+def test_a_connection_that_is_not_used_is_closed(serve, monkeypatch):
+    monkeypatch.setattr("llmbridge.frontends.server.KEEP_ALIVE_S", 0.05)
+
+    with RawClient(serve(echo).port) as client:
+        for _ in range(2):
+            client.ask()
+            client.until(b"{}")
+
+        assert client.rest() == b""
 
 
 def test_a_large_head_is_refused(serve):
