@@ -56,14 +56,14 @@ class ToolLoop:
         self.hidden = HiddenRounds(limits.memory_bytes)
         self.runner = ToolRunner(toolboxes, gate, limits)
         self._idle = not toolboxes
-        self.runner.owners()
+        self.runner.check()
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call with the tools, as often as the model calls them."""
         body = None if self._idle else _body(call)
         if body is None or not takes_tools(call.dialect, body):
             return await forward(call)
-        owners, specs = self.runner.owners(), self.runner.specs()
+        specs, owners = self.runner.offered()
         if not specs:
             return await forward(call)
         _refuse_shared_names(call, body, specs)

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from time import monotonic as system_monotonic
@@ -37,23 +38,26 @@ class ToolRunner:
         self._clock = clock
         self._monotonic = monotonic
 
-    def specs(self) -> list[ToolSpec]:
-        """All that is on offer."""
-        return [spec for box in self._toolboxes for spec in box.specs()]
-
-    def owners(self) -> dict[str, Toolbox]:
-        """Whose each tool is, by its name.
+    def check(self) -> None:
+        """See that each tool has a name of its own.
 
         Raises:
-            ConfigurationError: two tools have one name.
+            ConfigurationError: two have the same.
         """
+        names = Counter(spec.name for box in self._toolboxes for spec in box.specs())
+        if twice := next((name for name, count in names.items() if count > 1), None):
+            raise ConfigurationError(f"two tools are called {twice!r}: rename one")
+
+    def offered(self) -> tuple[list[ToolSpec], dict[str, Toolbox]]:
+        """All that is on offer now, and whose each tool is; a server cannot take the name of another's tool."""
         owners: dict[str, Toolbox] = {}
+        specs: list[ToolSpec] = []
         for box in self._toolboxes:
             for spec in box.specs():
-                if spec.name in owners:
-                    raise ConfigurationError(f"two tools are called {spec.name!r}: rename one")
-                owners[spec.name] = box
-        return owners
+                if spec.name not in owners:
+                    owners[spec.name] = box
+                    specs.append(spec)
+        return specs, owners
 
     async def run(
         self, asked: Call, calls: Sequence[ToolCall], owners: dict[str, Toolbox]

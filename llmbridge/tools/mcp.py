@@ -10,14 +10,12 @@ import logging
 import math
 import os
 import re
-import sys
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -27,19 +25,17 @@ from llmbridge.canon.messages import Text, ToolCall, ToolResult, ToolSpec
 from llmbridge.errors import ConfigurationError
 
 try:
-    import httpx2
-    from mcp import Client, MCPError, StdioServerParameters, stdio_client
-    from mcp.client.streamable_http import streamable_http_client
-    from mcp_types import CONNECTION_CLOSED, Implementation, Tool
+    from mcp import Client, MCPError
+    from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+    from mcp_types import CONNECTION_CLOSED, Implementation, Tool, ToolListChangedNotification
 
     from llmbridge.tools.mcp_results import decode_result
+    from llmbridge.tools.mcp_session import Session, http, stdio, watched
 except ImportError as missing:
     raise ConfigurationError("MCP servers need the SDK: pip install llmbridge[mcp]") from missing
 
 if TYPE_CHECKING:
-    from mcp.client._transport import TransportStreams
-
-    Transport = AbstractAsyncContextManager[TransportStreams]
+    from llmbridge.tools.mcp_session import Transport
 
 _logger = logging.getLogger("llmbridge")
 
@@ -83,28 +79,15 @@ def mcp_server(  # noqa: PLR0913  # every setting by its name
             )
         if env is not None or cwd is not None:
             raise ConfigurationError(f"the MCP server {name!r} has a URL: env and cwd do nothing")
-        transport = _http(target, dict(headers or {}))
+        transport = http(target, dict(headers or {}))
     else:
         if not target:
             raise ConfigurationError(f"the MCP server {name!r} has an empty command")
         if headers is not None:
             raise ConfigurationError(f"the MCP server {name!r} is a command: headers do nothing")
-        transport = _stdio(list(target), dict(env or {}), cwd)
+        transport = stdio(list(target), dict(env or {}), cwd)
     wanted = _Wanted(_pattern(allow), _pattern(deny))
     return McpServer(name, transport, wanted, start_timeout_s, required=required)
-
-
-@dataclass(slots=True)
-class _Session:
-    """One connection: wished for, begun, opened (or failed), over; `forgotten` by a server that was started anew."""
-
-    client: Client | None = None
-    error: str = ""
-    forgotten: bool = False
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    begun: anyio.Event = field(default_factory=anyio.Event)
-    opened: anyio.Event = field(default_factory=anyio.Event)
-    over: anyio.Event = field(default_factory=anyio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +102,7 @@ class _Wanted:
 
 
 class McpServer:
-    """A toolbox of one server's tools, listed once; `mcp_server` makes it.
+    """A toolbox of one server's tools; `mcp_server` makes it.
 
     A session that ended is opened anew by the next call. A call that was under way is not repeated, since nobody knows
     how far it came.
@@ -127,13 +110,13 @@ class McpServer:
 
     # Made on the bridge's loop, as soon as there is one.
     _gone: anyio.Event
-    _session: _Session
-    _wishes: MemoryObjectSendStream[_Session]
+    _session: Session
+    _wishes: MemoryObjectSendStream[Session]
 
     def __init__(
         self,
         name: str,
-        transport: "Callable[[_Session], Transport]",
+        transport: "Callable[[Session], Transport]",
         wanted: Callable[[str], bool],
         start_timeout_s: float,
         *,
@@ -145,8 +128,8 @@ class McpServer:
         self._timeout_s = start_timeout_s
         self._required = required
         self._portal: BlockingPortal | None = None
-        self._collected: Future[tuple[ToolSpec, ...]] = Future()
-        self._own_names: dict[str, str] = {}
+        self._collected: Future[None] = Future()
+        self._offer: tuple[tuple[ToolSpec, ...], dict[str, str]] = ((), {})
         self._thread = 0
 
     def __repr__(self) -> str:
@@ -172,7 +155,7 @@ class McpServer:
         portal.start_task_soon(self._own)
 
     def specs(self) -> Sequence[ToolSpec]:
-        """What it had on offer at the start, sorted by name; waits for it.
+        """What it has on offer, sorted by name; waits for its start.
 
         Raises:
             ConfigurationError: it was never started, or is required and cannot be reached.
@@ -181,7 +164,8 @@ class McpServer:
             raise ConfigurationError(
                 f"the MCP server {self._name!r} is not connected: give it to Bridge(tools=[...])"
             )
-        return self._collected.result()
+        self._collected.result()
+        return self._offer[0]
 
     async def call(self, call: ToolCall) -> ToolResult:
         """Run one, from whatever loop."""
@@ -201,7 +185,9 @@ class McpServer:
         await self._gone.wait()
 
     async def _call(self, call: ToolCall) -> ToolResult:
-        name = self._own_names[call.name]
+        name = self._offer[1].get(call.name)
+        if name is None:
+            return _failed(call, f"the MCP server {self._name!r} has no such tool any more")
         for last in (False, True):
             session = await self._open_session()
             if session.client is None:
@@ -218,13 +204,13 @@ class McpServer:
                 return decode_result(call.id, result)
         raise AssertionError("the last round returns")
 
-    async def _open_session(self) -> _Session:
+    async def _open_session(self) -> Session:
         if self._session.over.is_set():
-            self._session = _Session()
+            self._session = Session()
             try:
                 self._wishes.send_nowait(self._session)
             except anyio.ClosedResourceError:
-                return _Session(error="the bridge is closed")
+                return Session(error="the bridge is closed")
         session = self._session
         await session.opened.wait()
         return session
@@ -233,8 +219,8 @@ class McpServer:
         """Hold one session after the other, as they are wished for."""
         self._thread = get_ident()
         self._gone = anyio.Event()
-        self._session = _Session()
-        self._wishes, wished = anyio.create_memory_object_stream[_Session](math.inf)
+        self._session = Session()
+        self._wishes, wished = anyio.create_memory_object_stream[Session](math.inf)
         self._wishes.send_nowait(self._session)
         try:
             with wished:
@@ -243,16 +229,20 @@ class McpServer:
         finally:
             self._gone.set()
 
-    async def _hold(self, session: _Session) -> None:
+    async def _hold(self, session: Session) -> None:
         try:
             with session.scope as scope:
                 async with self._client(session) as client:
+                    self._offer = self._offered(await _tools(client))
                     if not self._collected.done():
-                        self._collected.set_result(self._offered(await _tools(client)))
+                        self._collected.set_result(None)
                     session.client = client
                     session.opened.set()
                     scope.deadline = math.inf
-                    await session.over.wait()
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._follow, client, session)
+                        await session.over.wait()
+                        tasks.cancel_scope.cancel()
                     # A server that does not say goodbye is left without.
                     scope.deadline = anyio.current_time() + _LEAVE_S
             if not session.opened.is_set() and not session.error:
@@ -271,6 +261,20 @@ class McpServer:
             session.opened.set()
             self._miss(session.error)
 
+    async def _follow(self, client: Client, session: Session) -> None:
+        """List the tools again whenever the server says that they are others."""
+        try:
+            async with client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._offer = self._offered(await _tools(client))
+        except ListenNotSupportedError:
+            while True:
+                await session.changed.wait()
+                session.changed = anyio.Event()
+                self._offer = self._offered(await _tools(client))
+        except (MCPError, SubscriptionLost, TimeoutError):
+            _logger.debug("the MCP server %r tells no changes", self._name, exc_info=True)
+
     def _miss(self, why: str) -> None:
         """Say that there are no tools, where none were collected."""
         if self._collected.done():
@@ -281,21 +285,27 @@ class McpServer:
             return
         if why != _STOPPED:
             _logger.warning("%s; its tools are left out", told)
-        self._collected.set_result(())
+        self._collected.set_result(None)
 
-    def _client(self, session: _Session) -> Client:
+    def _client(self, session: Session) -> Client:
         about = Implementation(name="llmbridge", version=metadata.version("llmbridge"))
-        transport = _watched(self._transport(session), session, self._timeout_s)
-        return Client(transport, client_info=about)
+        transport = watched(self._transport(session), session, self._timeout_s)
 
-    def _offered(self, tools: Sequence[Tool]) -> tuple[ToolSpec, ...]:
+        async def hear(message: object) -> None:
+            if isinstance(message, ToolListChangedNotification):
+                session.changed.set()
+
+        return Client(transport, client_info=about, message_handler=hear)
+
+    def _offered(self, tools: Sequence[Tool]) -> tuple[tuple[ToolSpec, ...], dict[str, str]]:
+        """What models are told of these tools, and what each name stands for."""
         wanted = [tool for tool in tools if self._wanted(tool.name)]
-        self._own_names = {_name(self._name, tool.name): tool.name for tool in wanted}
+        own_names = {_name(self._name, tool.name): tool.name for tool in wanted}
         specs = [
             ToolSpec(_name(self._name, tool.name), tool.description or "", tool.input_schema)
             for tool in wanted
         ]
-        return tuple(sorted(specs, key=lambda spec: spec.name))
+        return tuple(sorted(specs, key=lambda spec: spec.name)), own_names
 
 
 async def _tools(client: Client) -> list[Tool]:
@@ -324,69 +334,6 @@ def _pattern(pattern: str | None) -> re.Pattern[str] | None:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
         raise ConfigurationError(f"{pattern!r} is no regular expression: {error}") from error
-
-
-def _stdio(
-    command: list[str], env: dict[str, str], cwd: str | os.PathLike[str] | None
-) -> "Callable[[_Session], Transport]":
-    server = StdioServerParameters(
-        command=command[0],
-        args=command[1:],
-        env=env,
-        cwd=None if cwd is None else os.fspath(cwd),
-    )
-    # In notebooks and under pytest sys.stderr is nothing that a process could write to.
-    return lambda session: stdio_client(server, errlog=sys.__stderr__ or sys.stderr)
-
-
-def _http(url: str, headers: dict[str, str]) -> "Callable[[_Session], Transport]":
-    @asynccontextmanager
-    async def connected(session: _Session) -> "AsyncGenerator[TransportStreams]":
-        async def note(response: httpx2.Response) -> None:
-            # How MCP says that it does not know a session: the call was not run.
-            if response.status_code == 404 and "mcp-session-id" in response.request.headers:
-                session.forgotten = True
-
-        # How long a tool may take is for the bridge to say.
-        timeout = httpx2.Timeout(30, read=None)
-        async with (
-            httpx2.AsyncClient(
-                headers=headers, timeout=timeout, event_hooks={"response": [note]}
-            ) as client,
-            streamable_http_client(url, http_client=client) as streams,
-        ):
-            yield streams
-
-    return connected
-
-
-@asynccontextmanager
-async def _watched(
-    transport: "Transport", session: _Session, timeout_s: float
-) -> "AsyncGenerator[TransportStreams]":
-    """The transport; from its beginning time runs for the session, which is over as soon as the server's side ends."""
-    async with transport as (read, write):
-        session.scope.deadline = anyio.current_time() + timeout_s
-        session.begun.set()
-        passed, heard = anyio.create_memory_object_stream[Any](0)
-
-        async def watch() -> None:
-            try:
-                async with passed:
-                    async for message in read:
-                        await passed.send(message)
-            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                pass
-            finally:
-                session.over.set()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            try:
-                yield heard, write
-            finally:
-                tasks.cancel_scope.cancel()
-                heard.close()
 
 
 def _cause(error: BaseException) -> BaseException:

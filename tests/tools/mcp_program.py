@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import uvicorn
-from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp_types import CallToolResult, TextContent
 
 server = MCPServer("program", log_level="CRITICAL")
@@ -49,6 +49,25 @@ def refuse() -> CallToolResult:
 @server.tool()
 def picture() -> Image:
     return Image(data=base64.b64decode("aGVsbG8="), format="png")
+
+
+@server.tool()
+async def grow(context: Context) -> str:
+    """Have one tool more."""
+    server.add_tool(weather, name="forecast")
+    await context.notify_tools_changed()
+    await context.session.send_tool_list_changed()
+    return "grown"
+
+
+@server.tool(name="path/" + "long_" * 20)
+def long_named() -> str:
+    return "long"
+
+
+@server.tool()
+def much() -> str:
+    return "much " * 2_000_000
 
 
 class App:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -78,6 +81,16 @@ def once(name: str, server: McpServer, limits: ToolLimits | None = None, **argum
         return told(bridge)
 
 
+def listed(server: McpServer, count: int) -> list[str]:
+    """The names on offer, once there are so many of them."""
+    names: list[str] = []
+    deadline = monotonic() + 10
+    while len(names) != count and monotonic() < deadline:
+        names = [spec.name for spec in server.specs()]
+        Event().wait(0.01)
+    return names
+
+
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
@@ -113,12 +126,32 @@ def test_a_server_and_a_function_are_offered_together_and_run():
     assert weather.parameters["required"] == ["city"]
 
 
+def test_two_servers_may_have_the_same_tools_and_names_that_providers_refuse():
+    servers = [stdio(name, allow="^(path|weather)") for name in ("sky", "sea")]
+    script = Script(calls("bmcp_sea_weather", city="Oslo"), "One.", "Two.")
+    with Bridge(script, tools=servers) as bridge:
+        ask(bridge)
+        found = told(bridge)
+        names = [spec.name for spec in script.asked[0].context.tools]
+        [long, _] = [name for name in names if "long" in name]
+    again = once(long, stdio("sea"))
+
+    assert found.content == (Text("sun in Oslo"),)
+    assert [name for name in names if "long" not in name] == [
+        "bmcp_sea_weather",
+        "bmcp_sky_weather",
+    ]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in names)
+    assert again.content == (Text("long"),)
+
+
 @pytest.mark.feature("aibridge", 16)
 @pytest.mark.parametrize(
     ("patterns", "left"),
     [
         ({"allow": "r.f"}, ["refuse"]),
-        ({"deny": "^(c|h|p)"}, ["environment", "refuse", "weather"]),
+        ({"deny": "^(c|h|p)"}, ["environment", "grow", "much", "refuse", "weather"]),
         ({"allow": "^(c|w)", "deny": "crash"}, ["weather"]),
     ],
 )
@@ -184,6 +217,59 @@ def test_a_long_result_is_cut():
     result = once("bmcp_sky_weather", stdio(), ToolLimits(result_chars=6), city="Oslo")
 
     assert result.content == (Text("sun in\n[5 more characters were left out]"),)
+
+
+def test_a_result_of_ten_megabytes_is_cut_too():
+    result = once("bmcp_sky_much", stdio())
+
+    [text] = result.content
+    assert text.text.endswith("\n[9,900,000 more characters were left out]")
+    assert len(text.text) == 100_000 + len("\n[9,900,000 more characters were left out]")
+
+
+@pytest.mark.parametrize("options", [(), ("legacy",)], ids=["http", "sessions"])
+def test_a_tool_that_a_server_adds_is_offered_from_the_next_request_on(options: tuple[str, ...]):
+    script = Script(calls("bmcp_sky_grow"), "One.", calls("bmcp_sky_forecast", city="Rom"), "Two.")
+    with serving(0, *options) as port:
+        server = mcp_server("sky", f"http://127.0.0.1:{port}/mcp", headers=KEY, allow="grow|cast")
+        with Bridge(script, tools=[server]) as bridge:
+            ask(bridge)
+            listed(server, 2)
+            ask(bridge)
+            offered = [tuple(spec.name for spec in each.context.tools) for each in script.asked]
+            result = told(bridge)
+
+    assert offered[0] == ("bmcp_sky_grow",)
+    assert offered[2] == ("bmcp_sky_forecast", "bmcp_sky_grow")
+    assert result.content == (Text("sun in Rom"),)
+
+
+def test_a_tool_that_a_program_adds_is_offered_too():
+    script = Script(calls("bmcp_sky_grow"), "One.")
+    server = stdio(allow="grow|cast")
+    with Bridge(script, tools=[server]) as bridge:
+        ask(bridge)
+
+        assert listed(server, 2) == ["bmcp_sky_forecast", "bmcp_sky_grow"]
+
+
+def test_a_server_that_dies_in_the_middle_of_a_call_is_told_and_asked_again_later():
+    weather = calls("bmcp_sky_weather", city="Bonn")
+    script = Script(calls("bmcp_sky_crash"), "Gone.", weather, "Away.", weather, "Sun.")
+    with serving() as port:
+        server = mcp_server("sky", f"http://127.0.0.1:{port}/mcp", headers=KEY)
+        bridge = Bridge(script, tools=[server])
+        ask(bridge)
+        crashed = told(bridge)
+    with bridge:
+        ask(bridge)
+        away = told(bridge)
+        with serving(port):
+            ask(bridge)
+            back = told(bridge)
+
+    assert (crashed.is_error, away.is_error, back.is_error) == (True, True, False)
+    assert back.content == (Text("sun in Bonn"),)
 
 
 def test_a_picture_reaches_the_model():
