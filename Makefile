@@ -9,10 +9,10 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fmt docs bench compat clean
+.PHONY: help demo test check fmt docs screenshots bench compat clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## replay recorded sessions: no key, no network
 	$(BIN)/llmbridge demo $(ARGS)
@@ -35,6 +35,9 @@ fmt: $(VENV)/.installed-dev  ## format and mend what can be mended
 docs: $(VENV)/.installed-docs  ## build docs/ into site/; a broken link fails
 	rm -rf site
 	$(BIN)/zensical build --clean --strict
+
+screenshots: $(VENV)/.installed-dev  ## take the pictures of the docs anew, in the system's Chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 bench: $(VENV)/.installed-dev  ## measure import time, relay and codecs
 	$(BIN)/python -m tests.bench $(ARGS)
