@@ -527,9 +527,9 @@ const IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 const SHOWN_CHARS = 2000;
 
 /** An image that is in the text itself; no address is ever followed. */
-function picture(value, beside) {
+function picture(key, value, beside) {
   if (typeof value !== "string") return null;
-  const kind = beside && ["media_type", "mime_type", "mimeType"].map((name) => beside.get(name)).find(Boolean);
+  const kind = key === "data" && beside && ["media_type", "mime_type", "mimeType"].map((name) => beside.get(name)).find(Boolean);
   const address = value.startsWith("data:") ? value : kind ? `data:${kind};base64,${value}` : "";
   return IMAGE.test(address) ? h("img", { src: address, alt: "image in the request", loading: "lazy" }) : null;
 }
@@ -539,7 +539,7 @@ function tree(key, value, depth = 0, beside = null) {
   const label = key === null ? [] : [h("span", { class: "j-key" }, String(key)), ": "];
   const branches = value instanceof Map ? [...value] : Array.isArray(value) ? value.map((item, i) => [i, item]) : null;
   if (!branches) {
-    const image = picture(value, beside);
+    const image = picture(key, value, beside);
     if (image) return h("div", { class: "leaf" }, ...label, image);
     let [shown, more] = [value, 0];
     if (typeof value === "string" && value.length > SHOWN_CHARS) {

@@ -39,7 +39,7 @@ PLAYED_CHARS = 4 * 1024 * 1024
 _logger = logging.getLogger("llmbridge.notebook")
 _HERE = Path(__file__).parent
 _INDENT = re.compile(r"^\s+", re.MULTILINE)
-_COMMENT = re.compile(r"^(?:// |/\*\* ).*\n", re.MULTILINE)
+_COMMENT = re.compile(r"^(?://(?: .*)?|/\*\* .*)\n", re.MULTILINE)
 
 
 def _packed(name: str) -> str:
