@@ -14,6 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
+from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
@@ -284,22 +285,24 @@ class Bridge(Clients, Inspected):
         """
         return self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
 
-    def serve(
+    def serve(  # noqa: PLR0913  # who may come in, and where
         self,
         host: str = "127.0.0.1",
-        port: int = 0,
+        port: int | socket = 0,
         *,
         token: str | Literal["auto"] | None = "auto",
         allow_remote: bool = False,
         allowed_origins: Collection[str] = (),
         max_in_flight: int = 512,
         tls: "Certificate | SSLContext | None" = None,
+        start: bool = True,
     ) -> "Server":
         """Serve over HTTP from a background thread; ready when it returns, stopped by `with` or `stop()`.
 
-        `port` 0 takes a free one. `token` "auto" makes a random one when a provider's key could be spent; None must be
-        said. Beyond loopback `allow_remote=True` and a token are needed. Web pages of `allowed_origins` may call, and no
-        others. More than `max_in_flight` calls at once get 503. With `tls`, a certificate's file or two, it speaks HTTPS.
+        `port` 0 takes a free one; it may be a socket that listens already. `token` "auto" makes a random one when a
+        provider's key could be spent; None must be said. Beyond loopback `allow_remote=True` and a token are needed. Web
+        pages of `allowed_origins` may call, and no others. More than `max_in_flight` calls at once get 503. With `tls`, a
+        certificate's file or two, it speaks HTTPS. With `start=False` it waits for `start()`.
 
         Raises:
             ConfigurationError: the address cannot be served, or is not safe to serve.
@@ -315,8 +318,8 @@ class Bridge(Clients, Inspected):
         app = self._app(token, hosts, allowed_origins, max_in_flight)
         portal = self._portal.open()
         server = Server(app, portal, host=host, port=port, allow_remote=allow_remote, tls=tls)
-        self._servers.append(server.start())
-        return server
+        self._servers.append(server)
+        return server.start() if start else server
 
     # The end
 

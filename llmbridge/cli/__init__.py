@@ -56,6 +56,8 @@ Examples:
       send what is for OpenAI to a server of your own
   llmbridge serve --config llmbridge.yaml
       take all that, providers, routes and changes of requests from a file
+  llmbridge serve --port 8080 --workers 4 --store postgresql://llmbridge@db.example.org/usage
+      serve from four processes, on this machine and on others
   LLMBRIDGE_TOKEN=... llmbridge serve --host 0.0.0.0 --allow-remote --tls-cert server.pem
       let other machines in, with a token of your choice, over HTTPS
 """
@@ -260,9 +262,18 @@ def serve(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where to keep what passes: a path that ends in .yaml or .json, the URL of"
-            " a database such as sqlite:///usage.db, or memory, which ends with the process.",
+            help="Where to keep what passes: a path that ends in .yaml or .json, the URL of a database such as"
+            " sqlite:///usage.db or postgresql://user@host/database, or memory, which ends with the process.",
             show_default="memory",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Serve from so many processes; the store has to be a database.",
+            show_default="1",
         ),
     ] = None,
     upstream: Annotated[
@@ -352,6 +363,7 @@ def serve(
         record=record,
         speed=speed,
         store=store,
+        workers=workers,
         upstream=base_urls(upstream or ()),
         allow_remote=allow_remote,
         allowed_hosts=tuple(allowed_host or ()),

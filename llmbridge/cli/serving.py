@@ -2,13 +2,13 @@
 
 import gc
 import logging
-import signal
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from threading import Event
-from types import FrameType
-from typing import get_args
+from typing import TypedDict, get_args
 
 import typer
 from msgspec.structs import asdict
@@ -17,16 +17,19 @@ from msgspec.structs import replace as replace_fields
 from llmbridge.bridge import Bridge
 from llmbridge.certificates import Certificate
 from llmbridge.cli.log import JSONFormatter, LoggedStore, json_line, json_message, log_line
+from llmbridge.cli.signals import on_stop
+from llmbridge.cli.workers import Workers, counting_together
 from llmbridge.configuration import Configuration, LogFormat, LogLevel, Settings
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.record import Store
 from llmbridge.frontends.server import Server
 from llmbridge.providers import Provider
 from llmbridge.stores.memory import MemoryStore
-from llmbridge.stores.opening import open_store
+from llmbridge.stores.opening import is_url, open_store
 
 MEMORY_BYTES = 256 * 2**20
 """What `--store memory` keeps; the oldest goes first."""
+LOOPBACK = "127.0.0.1"
 TOKEN_VARIABLE = "LLMBRIDGE_TOKEN"
 FLUSH_S = 5.0
 """How long a call may wait to be written to a file."""
@@ -39,34 +42,105 @@ def serve_until_stopped(options: Settings, config: str | None = None) -> None:
         ConfigurationError: options that cannot be, or an address that cannot be served.
         CassetteError: a recording cannot be read.
     """
+    configuration = _configured(options, config)
+    said = configuration.settings
+    if (said.workers or 1) > 1:
+        _serve_together(configuration, options, config)
+        return
+    stop = Event()
+    on_stop(stop.set)
+    with _opened(configuration) as bridge:
+        server = bridge.serve(said.host or LOOPBACK, said.port or 0, **_door(said))
+        _direct(said, bridge, server)
+        typer.echo(f"llmbridge listening on {server.url}")
+        _wait(stop, bridge)
+
+
+def _serve_together(configuration: Configuration, options: Settings, config: str | None) -> None:
+    """Serve from several processes; what is wrong is told by this one, once, before it starts them."""
+    said = configuration.settings
+    _check_workers(said)
+    with _opened(configuration) as bridge:
+        server = bridge.serve(said.host or LOOPBACK, said.port or 0, **_door(said), start=False)
+        listener = server.listen()
+    if server.token:
+        options = replace_fields(options, token=server.token)
+    share = partial(_serve_a_share, options, config, listener)
+    with listener, counting_together() if said.metrics else nullcontext():
+        workers = Workers(said.workers or 1, share)
+        if workers.wait_until_ready():
+            _direct(said, bridge, server)
+            _speaker(said)(f"workers: processes {', '.join(map(str, workers.pids))}")
+            typer.echo(f"llmbridge listening on {server.url}")
+            workers.keep()
+
+
+def _serve_a_share(
+    options: Settings,
+    config: str | None,
+    listener: socket.socket,
+    stop: Event,
+    ready: Callable[[], None],
+) -> None:
+    """What one of several processes does."""
+    configuration = _configured(options, config)
+    said = configuration.settings
+    with _opened(configuration) as bridge:
+        bridge.serve(said.host or LOOPBACK, listener, **_door(said))
+        ready()
+        _wait(stop, bridge)
+
+
+def _configured(options: Settings, config: str | None) -> Configuration:
+    """The file, if any, with the options over it."""
     _check(options)
     configuration = Configuration("") if config is None else Configuration.load(config)
     said = _over(options, configuration.settings)
     _check_replay(said)
+    if said.workers is not None and said.workers < 1:
+        raise ConfigurationError(f"workers: {said.workers} is too few: give 1 or more")
     if options.no_token and said.people:
         raise ConfigurationError(
             "--no-token lets anybody in, and the file has people with tokens: leave out one of them"
         )
-    say = _say_json if said.log_format == "json" else _say
+    return replace(configuration, settings=said)
+
+
+@contextmanager
+def _opened(configuration: Configuration) -> Generator[Bridge]:
+    """The bridge, and the log as it is wanted."""
+    said = configuration.settings
     log = said.log or "info"
     logging.basicConfig(level=logging.WARNING, handlers=[_handler(said.log_format)])
-    tls = _certificate(said)
-    bridge = replace(configuration, settings=said).bridge(store=_store(said, log))
-    stop = _stopped_by_signals()
+    bridge = configuration.bridge(store=_store(said, log))
     with _log_at(log), _collecting_rarely(), bridge:
-        server = bridge.serve(
-            said.host or "127.0.0.1",
-            said.port or 0,
-            token=None if said.no_token else "auto" if said.token is None else said.token,
-            allow_remote=said.allow_remote,
-            tls=tls,
-        )
-        say(_directions(server, made=said.token in (None, "auto")))
-        if server.guarded or said.no_token:
-            say(_keys(bridge.providers))
-        typer.echo(f"llmbridge listening on {server.url}")
-        while not stop.wait(FLUSH_S):
-            _flush(bridge)
+        yield bridge
+
+
+class _Door(TypedDict):
+    """Who may come in."""
+
+    token: str | None
+    allow_remote: bool
+    tls: Certificate | None
+
+
+def _door(said: Settings) -> _Door:
+    token = None if said.no_token else "auto" if said.token is None else said.token
+    return _Door(token=token, allow_remote=said.allow_remote, tls=_certificate(said))
+
+
+def _direct(said: Settings, bridge: Bridge, server: Server) -> None:
+    """Say how to reach the server."""
+    say = _speaker(said)
+    say(_directions(server, made=said.token in (None, "auto")))
+    if server.guarded or said.no_token:
+        say(_keys(bridge.providers))
+
+
+def _wait(stop: Event, bridge: Bridge) -> None:
+    while not stop.wait(FLUSH_S):
+        _flush(bridge)
 
 
 def _store(said: Settings, log: str) -> Store:
@@ -142,6 +216,20 @@ def _check_replay(said: Settings) -> None:
             raise ConfigurationError(f"{option} is for a replay: give --replay PATH with it")
 
 
+def _check_workers(said: Settings) -> None:
+    """Refuse what processes cannot share."""
+    if said.replay or said.record:
+        raise ConfigurationError(
+            f"--workers {said.workers} would each answer from the recordings in an order of their own: serve a replay"
+            " with one"
+        )
+    if said.store is None or not is_url(said.store):
+        raise ConfigurationError(
+            f"--workers {said.workers} cannot share --store {said.store or 'memory'}: give a database, such as"
+            " sqlite:///usage.db or postgresql://user@host/database"
+        )
+
+
 def _over(options: Settings, file: Settings) -> Settings:
     """The file's settings with what the options say instead; what excludes each other goes together."""
     default = asdict(Settings())
@@ -188,21 +276,12 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def _speaker(said: Settings) -> Callable[[str], None]:
+    return _say_json if said.log_format == "json" else _say
+
+
 def _say_json(line: str) -> None:
     _say(json_message(line))
-
-
-def _stopped_by_signals() -> Event:
-    """Set by the first signal; the second one ends the process as usual."""
-    stop = Event()
-
-    def handle(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
-    return stop
 
 
 def _name_and_url(text: str) -> tuple[str, str]:

@@ -59,10 +59,12 @@ class MeteredStore(FollowedStore):
         """Pass it on; it is in flight from here."""
         await super().begin(interception)
         self._under_way[interception.id] = interception
+        self._counts.begun(interception)
 
     def end(self, interception: Interception) -> None:
         """Pass it on, and count it."""
-        self._under_way.pop(interception.id, None)
+        if begun := self._under_way.pop(interception.id, None):
+            self._counts.over(begun)
         super().end(interception)
 
     def render_metrics(self, circuits: Iterable[Circuit] = ()) -> bytes:
@@ -107,9 +109,27 @@ class _Counts:
             "Interceptions under way.",
             ("provider", "model", "route"),
             registry=self._registry,
+            multiprocess_mode="livesum",
         )
         self._circuits = _Circuits()
-        self._registry.register(self._circuits)
+        self._shown = self._registry
+        self._together = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        if self._together:
+            # The workers of one server: each answers for all of them.
+            self._shown = prometheus.CollectorRegistry()
+            multiprocess: Any = import_module("prometheus_client.multiprocess")
+            multiprocess.MultiProcessCollector(self._shown)
+        self._shown.register(self._circuits)
+
+    def begun(self, interception: Interception) -> None:
+        """Let other processes know; alone, what is under way is counted when somebody asks."""
+        if self._together:
+            self._one_in_flight(interception).inc()
+
+    def over(self, interception: Interception) -> None:
+        """The same of its end."""
+        if self._together:
+            self._one_in_flight(interception).dec()
 
     def take(self, interception: Interception, records: Sequence[Record]) -> None:
         """Count what has ended."""
@@ -143,13 +163,17 @@ class _Counts:
 
     def render(self, under_way: Iterable[Interception], circuits: Iterable[Circuit]) -> bytes:
         """All of it, with what is under way now."""
-        self._in_flight.clear()
-        for each in under_way:
-            model = self._known("model", each.model)
-            self._in_flight.labels(each.provider or "", model, _route(each)).inc()
+        if not self._together:
+            self._in_flight.clear()
+            for each in under_way:
+                self._one_in_flight(each).inc()
         self._circuits.shown = tuple(circuits)
-        text: bytes = self._prometheus.generate_latest(self._registry)
+        text: bytes = self._prometheus.generate_latest(self._shown)
         return text
+
+    def _one_in_flight(self, interception: Interception) -> Any:
+        model = self._known("model", interception.model)
+        return self._in_flight.labels(interception.provider or "", model, _route(interception))
 
     def _counter(self, name: str, about: str, labels: Sequence[str]) -> Any:
         return self._prometheus.Counter(name, about, labels, registry=self._registry)

@@ -40,8 +40,7 @@ class Server:
     """Serve `app`, from `start` or the head of a `with` block until `stop` or its end.
 
     A port given by number that another server of this process holds is taken over from it, and a notebook cell that is
-    run again stops what its run before started. `listener` is a socket that listens already; `host` and `port` are then
-    its own. With `tls` it speaks HTTPS.
+    run again stops what its run before started. `port` may be a socket that listens already. With `tls` it speaks HTTPS.
     """
 
     def __init__(
@@ -50,9 +49,8 @@ class Server:
         portal: BlockingPortal,
         *,
         host: str = "127.0.0.1",
-        port: int = 0,
+        port: int | socket.socket = 0,
         allow_remote: bool = False,
-        listener: socket.socket | None = None,
         tls: Certificate | SSLContext | None = None,
     ) -> None:
         if not _is_loopback(host) and not (allow_remote and app.guarded):
@@ -61,11 +59,10 @@ class Server:
                 "pass allow_remote=True and a token, or serve on 127.0.0.1"
             )
         self.host = host
-        self.port = port
+        self._listener = None if isinstance(port, int) else port
+        self.port = self._asked_port = port if isinstance(port, int) else _port_of(port)
         self._app = app
         self._portal = portal
-        self._asked_port = port
-        self._listener = listener
         self._tls = tls if tls is None or isinstance(tls, SSLContext) else server_context(tls)
         self._stopping: asyncio.Event | None = None
         self._thread: int | None = None
@@ -114,6 +111,16 @@ class Server:
         """The environment variables that send the providers' SDKs here, with the server's token or a person's."""
         return variables(self.url, token or self.token or PLACEHOLDER_KEY, providers)
 
+    def listen(self) -> socket.socket:
+        """Take the port and no request yet: other servers may be given the socket, to share it.
+
+        Raises:
+            ConfigurationError: the port is taken, or the address is not of this machine.
+        """
+        listener, self._listener = self._listener or _bind(self.host, self._asked_port), None
+        self.port = _port_of(listener)
+        return listener
+
     def start(self) -> Self:
         """Listen; requests are taken when this returns.
 
@@ -127,9 +134,8 @@ class Server:
             before = [each for place, each in _running.items() if self._replaces(each, place)]
         for server in before:
             server.stop()
-        listener, self._listener = self._listener or _bind(self.host, self._asked_port), None
+        listener = self.listen()
         try:
-            self.port = listener.getsockname()[1]
             self._done, _ = self._portal.start_task(self._run, listener)
         except BaseException:
             listener.close()
@@ -248,6 +254,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _port_of(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -135,7 +135,7 @@ class Run:
 
         gate = Gate(self._handle, self.key, self._may_spend)
         self._portal = self._stack.enter_context(start_blocking_portal())
-        return Server(gate, self._portal, listener=listener).start()
+        return Server(gate, self._portal, port=listener).start()
 
     def _may_spend(self) -> bool:
         return self.turn is not None and self.turn.may_spend

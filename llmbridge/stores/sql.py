@@ -110,6 +110,11 @@ class SqlStore:
         self._own_writer().put(interception)
 
     @property
+    def engine(self) -> Engine:
+        """Connections to read with."""
+        return self._database.engine
+
+    @property
     def pending(self) -> int:
         """Rows that wait to be written."""
         return self._own_writer().pending

@@ -388,7 +388,7 @@ def test_clients_that_came_before_it_started_are_served(portal):
     listener = socket.create_server(("127.0.0.1", 0))
     with (
         RawClient(listener.getsockname()[1]) as early,
-        Server(app_of(), portal, listener=listener) as server,
+        Server(app_of(), portal, port=listener) as server,
     ):
         early.ask("/v1/messages")
 
