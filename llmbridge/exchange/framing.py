@@ -45,6 +45,20 @@ def framed(dialect: Dialect, streaming: bool, reply: Reply) -> Reply:
     return watch.framed
 
 
+class _Verdicts:
+    """What the dialect says of the events, the newest of which it says something."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.newest: Verdict | None = None
+        self._dialect = dialect
+
+    def is_last(self, sse: SSE) -> bool:
+        """True where nothing may follow."""
+        verdict = self._dialect.verdict(sse)
+        self.newest = verdict or self.newest
+        return verdict in ("completed", "error")
+
+
 class _Watch:
     """Follows one stream."""
 
@@ -53,14 +67,9 @@ class _Watch:
     def __init__(self, dialect: Dialect, source: Reply) -> None:
         self._dialect = dialect
         self._source = source
-        self._verdict: Verdict | None = None
-        self._framer = Framer(self._is_last, dialect.markers)
+        self._verdicts = _Verdicts(dialect)
+        self._framer = Framer(self._verdicts.is_last, dialect.markers)
         self._is_stream = False
-
-    def _is_last(self, sse: SSE) -> bool:
-        verdict = self._dialect.verdict(sse)
-        self._verdict = verdict or self._verdict
-        return verdict in ("completed", "error")
 
     def farewell(self, error: BridgeError) -> bytes:
         """The error event that may end the stream here; nothing inside an event or a block."""
@@ -72,40 +81,44 @@ class _Watch:
 
     async def chunks(self, source: Reply) -> AsyncIterator[bytes]:
         """The bytes of `source`, up to its terminal event."""
-        first = True
-        async for chunk in source:
-            if first:
-                first = False
-                self._is_stream = is_event_stream(source.status, source.headers, chunk)
-            if not self._is_stream:
-                yield chunk
-                continue
-            end = self._framer.feed(chunk)
-            if end is None:
-                if self._framer.open_bytes > EVENT_LIMIT_BYTES:
-                    await source.aclose("bridge_limit")
-                    raise UpstreamLimit(f"an event is larger than {EVENT_LIMIT_BYTES:,} bytes")
-                yield chunk
-                continue
-            rest = chunk[end:]
-            if _may_follow(rest):
-                end = len(chunk)
+        try:
+            first = True
+            async for chunk in source:
+                if first:
+                    first = False
+                    self._is_stream = is_event_stream(source.status, source.headers, chunk)
+                if not self._is_stream:
+                    yield chunk
+                    continue
+                end = self._framer.feed(chunk)
+                if end is None:
+                    if self._framer.open_bytes > EVENT_LIMIT_BYTES:
+                        await source.aclose("bridge_limit")
+                        raise UpstreamLimit(f"an event is larger than {EVENT_LIMIT_BYTES:,} bytes")
+                    yield chunk
+                    continue
+                rest = chunk[end:]
+                if _may_follow(rest):
+                    end = len(chunk)
+                self._judge(source)
+                yield chunk[:end]
+                async for late in _after(source, rest):
+                    yield late
+                return
             self._judge(source)
-            yield chunk[:end]
-            async for late in _after(source, rest):
-                yield late
-            return
-        self._judge(source)
+        finally:
+            # It refers back to this: both would be left to the garbage collector, with all of the call.
+            del self.framed
 
     def _judge(self, source: Reply) -> None:
         """Settle how the stream ends, as soon as that is certain."""
         whole = self._framer.terminated or self._framer.close()
-        if self._verdict == "error":
+        if self._verdicts.newest == "error":
             self.framed.settled = "upstream_error"
         elif whole:
             self.framed.settled = "completed"
         elif self._is_stream and self._dialect.terminated:
-            if self._verdict == "finished" and self._framer.at_border:
+            if self._verdicts.newest == "finished" and self._framer.at_border:
                 return
             cut = StreamTruncated("the provider's stream stopped before its last event")
             if not source.replayed and not source.settled:
