@@ -5,7 +5,7 @@ import time
 from argparse import SUPPRESS, ArgumentParser, RawTextHelpFormatter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from IPython.core import display_functions
 from IPython.core.error import UsageError
@@ -13,7 +13,16 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from llmbridge.bridge import Bridge
 from llmbridge.canon.events import BlockDelta, Event
-from llmbridge.canon.messages import AssistantMessage, Context, JsonObject, Model, Text, UserMessage
+from llmbridge.canon.messages import (
+    AssistantMessage,
+    Context,
+    JsonObject,
+    Model,
+    Text,
+    UserMessage,
+    message_html,
+    message_line,
+)
 from llmbridge.errors import BridgeError
 from llmbridge.wire.settings import SETTINGS, Settings
 
@@ -33,6 +42,9 @@ _MAKERS = {"claude": "anthropic", "gpt": "openai", "gemini": "google"}
 """Who answers when the name of a model begins so and nobody said."""
 
 _FRAME_S = 0.1
+_CHARS_PER_S = 256 * 1024
+_SHOWN_CHARS = 200_000
+"""A person asked for this text, so it is shown as a whole, unless it would stop the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,7 @@ class _Asked:
     temperature: float | None = None
     thinking: str | None = None
     to: str = ""
+    live: bool = False
 
 
 class Stopped(KeyboardInterrupt):
@@ -82,7 +95,7 @@ class Magic:
         context = Context(asked.system, (UserMessage((Text(cell.strip()),)),))
         try:
             events = bridge.stream_sync(model, context, _options(bridge, model, asked))
-            self._watch(events, asked.to)
+            self._watch(events, asked.to, self._view(bridge, asked))
         except BridgeError as error:
             raise UsageError(error.message) from error
 
@@ -95,9 +108,13 @@ class Magic:
             raise UsageError(f"{name!r} is of {kind}: name a variable with a Bridge, --bridge NAME")
         return bridge
 
-    def _watch(self, events: Iterator[Event], name: str) -> None:
+    def _view(self, bridge: Bridge, asked: _Asked) -> "_View":
+        if not getattr(self._shell, "kernel", None):
+            return _Terminal()
+        return _Inspected(bridge) if asked.live else _Page()
+
+    def _watch(self, events: Iterator[Event], name: str, view: "_View") -> None:
         """Show the message as it grows and keep it, also when it breaks off."""
-        view = _Page() if getattr(self._shell, "kernel", None) else _Terminal()
         event: Event | None = None
         try:
             for event in events:
@@ -119,25 +136,51 @@ class Magic:
             self._names[name] = message
 
 
+class _View(Protocol):
+    def take(self, event: Event) -> None: ...
+
+    def close(self, message: AssistantMessage) -> None: ...
+
+
 class _Page:
-    """The message in a notebook, drawn anew ten times a second."""
+    """The message in a notebook, drawn anew ten times a second, and more seldom the longer it is."""
 
     def __init__(self) -> None:
         self._handle: Any = None
-        self._drawn_at = 0.0
+        self._due_at = 0.0
 
     def take(self, event: Event) -> None:
         now = time.monotonic()
-        if now - self._drawn_at >= _FRAME_S:
-            self._drawn_at = now
-            self.close(event.partial)
+        if now >= self._due_at:
+            size = self._draw(event.partial)
+            self._due_at = now + max(_FRAME_S, size / _CHARS_PER_S)
 
     def close(self, message: AssistantMessage) -> None:
+        self._draw(message)
+
+    def _draw(self, message: AssistantMessage) -> int:
+        html = message_html(message, _SHOWN_CHARS)
+        shown = {"text/plain": message_line(message), "text/html": html}
         if self._handle is None:
             module: Any = display_functions
-            self._handle = module.display(message, display_id=True)
+            self._handle = module.display(shown, raw=True, display_id=True)
         else:
-            self._handle.update(message)
+            self._handle.update(shown, raw=True)
+        return len(html)
+
+
+class _Inspected:
+    """The inspector, which follows by itself."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        module: Any = display_functions
+        module.display(bridge.live())
+
+    def take(self, event: Event) -> None:
+        """Nothing to do."""
+
+    def close(self, message: AssistantMessage) -> None:
+        """Nothing to do."""
 
 
 class _Terminal:
@@ -176,6 +219,7 @@ def _parser() -> ArgumentParser:
     levels = ("off", "minimal", "low", "medium", "high", "xhigh")
     add("--thinking", metavar="LEVEL", choices=levels, help=f"one of {', '.join(levels)}")
     add("--to", metavar="NAME", help="a variable that gets the message, beside _")
+    add("--live", action="store_true", help="show the inspector: events, timeline, tokens, Stop")
     return parser
 
 

@@ -157,11 +157,11 @@ def shortened(text: str, limit_chars: int) -> str:
     return told if not more else f"{told[: limit_chars + 1]}{more}{told[-1]}"
 
 
-def message_html(message: AssistantMessage) -> Html:
-    """A reply, whole or so far, as a notebook shows it."""
+def message_html(message: AssistantMessage, limit_chars: int = LIMIT_CHARS) -> Html:
+    """A reply, whole or so far, as a notebook shows it; texts are cut where there are more than these characters."""
     first = message.content[:LIMIT_ROWS]
-    limit_chars = LIMIT_CHARS // max(len(first), 1)
-    blocks = [_block_html(block, limit_chars) for block in first]
+    each = limit_chars // max(len(first), 1)
+    blocks = [_block_html(block, each) for block in first]
     more = len(message.content) - len(blocks)
     if more > 0:
         blocks.append(labelled("left out", f"{more:,} more blocks"))

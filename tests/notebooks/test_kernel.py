@@ -23,7 +23,14 @@ class Kernel:
 
     def run(self, code: str, watch: Callable[[str], None] = lambda printed: None) -> str:
         """What the cell prints; the name of its error after that."""
+        return self.see(code, watch)[0]
+
+    def see(
+        self, code: str, watch: Callable[[str], None] = lambda printed: None
+    ) -> tuple[str, list[dict[str, str]]]:
+        """What the cell prints, and what it displays."""
         told: list[str] = []
+        displayed: list[dict[str, str]] = []
 
         def see(message: Any) -> None:
             content = message["content"]
@@ -32,9 +39,11 @@ class Kernel:
                 watch("".join(told))
             elif message["msg_type"] == "error":
                 told.append(content["ename"])
+            elif message["msg_type"] in ("display_data", "update_display_data", "execute_result"):
+                displayed.append(content["data"])
 
         self.client.execute_interactive(code, output_hook=see, timeout=WAIT_S)
-        return "".join(told).strip()
+        return "".join(told).strip(), displayed
 
 
 @pytest.fixture
@@ -91,6 +100,27 @@ print(bridge.openai().responses.create(model="gpt-5-mini", input="Count.").outpu
     )
 
     assert told.split() == ["one", "two", "three", "four"]
+
+
+def test_a_prompt_in_a_cell_shows_its_whole_answer(kernel: Kernel) -> None:
+    kernel.run(
+        """
+from llmbridge import Bridge, Script
+
+bridge = Bridge(Script("word " * 3000 + "end.", "again"), environ={})
+%load_ext llmbridge
+"""
+    )
+
+    _, outputs = kernel.see("%%llm openai/gpt-5-mini\nCount.")
+    _, inspected = kernel.see("%%llm openai/gpt-5-mini --live\nCount.")
+
+    assert outputs[-1]["text/html"].count("word ") == 3000
+    assert "end." in outputs[-1]["text/html"]
+    assert outputs[-1]["text/plain"].startswith(
+        "AssistantMessage('gpt-5-mini', stop, 3,001 tokens: 'word"
+    )
+    assert "application/vnd.jupyter.widget-view+json" in inspected[0]
 
 
 def test_interrupting_the_kernel_stops_a_stream_and_keeps_its_record(kernel: Kernel) -> None:
