@@ -117,7 +117,7 @@ def test_calls_of_all_sides_in_one_answer(bridge: Bridge, kind: str, streaming: 
     talk = TALKS[kind](bridge, streaming, ("mine",))
 
     first = talk.say("What is it like?")
-    last = talk.bring({"mine": (Text("blue"),), "too": "red"})
+    last = talk.bring({"mine": "blue", "too": "red"})
 
     assert (first.calls, first.tokens) == ([("mine", "mine"), ("too", "mine")], (10, 1))
     assert (last.text, last.tokens) == ("Sunny.", (20, 1))
