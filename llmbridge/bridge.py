@@ -54,6 +54,7 @@ from llmbridge.stores.opening import open_store
 from llmbridge.tools.functions import Function, toolboxes
 from llmbridge.tools.opening import tool_loop
 from llmbridge.upstreams.live import Live
+from llmbridge.upstreams.outgoing import clients_key_first
 from llmbridge.upstreams.trust import check_trust
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Bridge(Clients, Inspected):
         self._equip(self.upstream)
         meter = Meter(self.store, rules_of(budgets, rate_limits, self.store))
         watchers, stops = Watchers(), Stops()
-        recorder = Recorder(meter, redactor, watchers=watchers)
+        recorder = Recorder(meter if meter.bounds else self.store, redactor, watchers=watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         self._servers: list[Server] = []
@@ -148,6 +149,7 @@ class Bridge(Clients, Inspected):
             *((ask_for_usage,) if meter.bounds and self._spends_keys else ()),
             *((breaker,) if breaker is not None else ()),
             *((Retries(retries),) if retries else ()),
+            *((clients_key_first,) if getattr(self.upstream, "client_keys_first", False) else ()),
             *((KeyPool(),) if pooled else ()),
             LoggedBodies(redactor),
             recorder,

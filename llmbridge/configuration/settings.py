@@ -161,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_hosts: tuple[str, ...] = ()
     tls_cert: str | None = None
     tls_key: str | None = None
-    client_keys: bool = False
+    client_keys: bool | Literal["first"] = False
     actor_headers: bool = False
     people: tuple[PersonRow, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()

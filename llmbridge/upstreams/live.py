@@ -7,7 +7,7 @@ own can be handed in instead.
 import os
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from llmbridge.certificates import Certificate
 from llmbridge.errors import ConfigurationError, NotFound
@@ -26,7 +26,7 @@ class Live:
     `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop, proxies and all its own affair)
     or a function that makes one, asked once for each loop. `ca` is a file of authorities to trust beside the system's, `cert` the
     certificate to show: a file with its key, or one for each. With `client_keys` a client's own key goes to the provider
-    where the bridge has none, with `actor_headers` who asks goes along (`X-AI-Bridge-Actor-ID` and `-Metadata-...`), as
+    where the bridge has none, with "first" also where it has one; with `actor_headers` who asks goes along (`X-AI-Bridge-Actor-ID` and `-Metadata-...`), as
     another gateway may want to know. Times are in seconds: to connect, without a byte, for the whole call, and until the first
     event before the head is passed on.
 
@@ -40,7 +40,7 @@ class Live:
         self,
         client: Any = None,
         *,
-        client_keys: bool = False,
+        client_keys: bool | Literal["first"] = False,
         actor_headers: bool = False,
         connect_s: float = 10,
         idle_s: float = 120,
@@ -56,7 +56,8 @@ class Live:
             )
         self._client = client
         self._trust = Trust(ca, cert)
-        self._client_keys = client_keys
+        self._client_keys = bool(client_keys)
+        self.client_keys_first = client_keys == "first"
         self._actor_headers = actor_headers
         self._times = Times(connect_s, idle_s, total_s)
         self._first_event_s = first_event_s

@@ -1,11 +1,13 @@
 """What goes to the provider: the client's request without what was meant for the bridge, and the provider's key."""
 
 import re
+from collections.abc import Awaitable
+from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import parse_qs, quote
 
 from llmbridge.errors import MissingKey, RequestError
-from llmbridge.exchange.call import Call, Caller
+from llmbridge.exchange.call import Call, Caller, Handler, Reply
 from llmbridge.exchange.secret_names import masked
 from llmbridge.providers import Provider
 from llmbridge.upstreams.answer import Fields
@@ -89,6 +91,13 @@ def outgoing_fields(call: Call, client_keys: bool, actor_headers: bool = False) 
     if actor_headers:
         fields += _actor(call.request.caller)
     return fields
+
+
+def clients_key_first(call: Call, forward: Handler) -> Awaitable[Reply]:
+    """Forward a call whose client brought a key without the bridge's own: it gets one try, with that."""
+    if call.provider.key and _clients_own(call):
+        call = replace(call, provider=replace(call.provider, key=None, keys=()))
+    return forward(call)
 
 
 def key_hint(fields: Fields) -> str | None:

@@ -1,5 +1,6 @@
 """Budgets and rate limits as a bridge applies them."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,26 @@ def test_recordings_cost_nothing() -> None:
         answers = [ask(bridge) for _ in range(3)]
 
     assert len(answers) == 3
+
+
+async def test_what_is_counted_of_calls_side_by_side_is_what_the_frames_say() -> None:
+    words = " ".join(["word"] * 20)
+    script = Script(*[words] * 40)
+    async with Bridge(
+        script, budgets=[Budget(tokens=1_000_000, shared=True)], environ={}
+    ) as bridge:
+        async with bridge.async_openai() as client, asyncio.TaskGroup() as calls:
+            for number in range(40):
+                streaming = {"stream": True, "stream_options": {"include_usage": True}}
+                calls.create_task(_read(client, **(streaming if number % 2 else {})))
+        total = int(bridge.frames.token_usage()["total_tokens"].sum())
+        left = Bridge(script, store=bridge.store, budgets=[Budget(tokens=total)], environ={})
+        with pytest.raises(openai.RateLimitError, match=f"took {total:,} tokens of {total:,}"):
+            left.openai().chat.completions.create(**HI)
+
+
+async def _read(client: openai.AsyncOpenAI, **options: Any) -> None:
+    answer: Any = await client.chat.completions.create(**HI, **options)
+    if options:
+        async for _ in answer:
+            pass

@@ -11,6 +11,7 @@ from llmbridge import Bridge, Live
 from llmbridge.providers import Provider as Row
 from tests.upstreams.asking import (
     ANTHROPIC,
+    KEYS,
     OPENAI,
     WIRES,
     Heard,
@@ -426,6 +427,21 @@ async def test_clients_may_bring_their_own_key_where_the_bridge_has_none(wire: W
         CANARY,
         None,
     ]
+
+
+@both
+async def test_a_clients_own_key_may_go_first_and_gets_one_try(wire: Wire) -> None:
+    refusal = says(whole(b"{}", status=401))
+    async with Provider(refusal) as provider:
+        keys = {name: f"{key},{key}-2" for name, key in KEYS.items()}
+        bridge = bridge_to(provider.url, Live(client_keys="first"), environ=keys)
+
+        await ask(bridge, wire, streaming=False, x_api_key=CANARY)
+        await ask(bridge, wire, streaming=False)
+
+    hints = [record.key_hint for record in bridge.records]
+    assert [asked["x-api-key"] == CANARY for asked in provider.asked] == [True, False, False]
+    assert hints[0] == "sk-c...6789"
 
 
 GEMINI = "http://localhost/google/v1beta/models/m-1:generateContent"
