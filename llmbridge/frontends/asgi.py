@@ -30,7 +30,7 @@ from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
 from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
 from llmbridge.frontends.passing import caller_of, request_fields, with_session
 from llmbridge.frontends.people import People, Person
-from llmbridge.frontends.relay import ANSWER, Receive, Relay, Send, StreamCut
+from llmbridge.frontends.relay import ANSWER, MORE, Receive, Relay, Send, StreamCut
 from llmbridge.wire.error_bodies import error_fields
 
 Scope = Mapping[str, Any]
@@ -208,8 +208,8 @@ class ASGIApp:
             body = await self._body(receive)
         if body is None:
             return
-        limits, answer = self._limits, scope.get(ANSWER)
-        relay = Relay(self._handle, receive, send, limits.stall_s, limits.ping_s, answer)
+        limits, direct = self._limits, (scope.get(ANSWER), scope.get(MORE))
+        relay = Relay(self._handle, receive, send, limits.stall_s, limits.ping_s, *direct)
         self._relays.add(relay)
         try:
             await relay.run(head.request(body, scope.get(ARRIVED_S)))

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from llmbridge.frontends.asgi import ARRIVED_S, BODY
-from llmbridge.frontends.relay import ANSWER, Fields, StreamCut
+from llmbridge.frontends.relay import ANSWER, MORE, Fields, StreamCut
 
 HEAD_BYTES = 32 * 1024
 HEAD_FIELDS = 100
@@ -139,6 +139,7 @@ class Connection(HttpToolsProtocol):
         if not cycle.more_body and not cycle.disconnected:
             cycle.scope[BODY] = bytes(cycle.body)  # type: ignore[literal-required]  # a key of ours
         cycle.scope[ANSWER] = self._answer  # type: ignore[literal-required]  # another
+        cycle.scope[MORE] = self._more  # type: ignore[literal-required]  # another
         self._begun = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -158,6 +159,14 @@ class Connection(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
+        return True
+
+    def _more(self, piece: bytes) -> bool:
+        """Write one more piece of the reply; False where it has to take the way of all others."""
+        cycle = self._begun
+        if self.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
 
     def on_response_complete(self) -> None:

@@ -20,8 +20,11 @@ Fields = tuple[tuple[bytes, bytes], ...]
 Answer = Callable[[int, Fields, bytes], bool]
 """Writes status, fields and body in one go; False where it cannot."""
 
-ANSWER = "llmbridge.answer"
-"""The key of the scope under which our own connections give it."""
+More = Callable[[bytes], bool]
+"""Writes one more piece of a reply whose head is out; False where it cannot, or not at once."""
+
+ANSWER, MORE = "llmbridge.answer", "llmbridge.more"
+"""The keys of the scope under which our own connections give these."""
 
 QUEUE_BYTES = 256 * 1024
 KEPT_BACK = frozenset(
@@ -65,9 +68,11 @@ class Relay:
         "_drained",
         "_ended",
         "_failure",
+        "_flushing",
         "_given_up",
         "_handle",
         "_loop",
+        "_more",
         "_pending",
         "_ping_s",
         "_pinger",
@@ -95,11 +100,14 @@ class Relay:
         stall_s: float,
         ping_s: float,
         answer: Answer | None = None,
+        more: More | None = None,
     ) -> None:
         self._handle = handle
         self._receive = receive
         self._client_send = send
         self._answer = answer
+        self._more = more
+        self._flushing = False
         self._stall_s = stall_s
         self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
@@ -236,7 +244,23 @@ class Relay:
         self._notify()
 
     def _notify(self) -> None:
-        if self._arrived is not None and not self._arrived.done():
+        if self._arrived is None or self._arrived.done():
+            return
+        if self._more is None or self._ended:
+            self._arrived.set_result(None)
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what has come while the writer waits; wake it where that is not to be had at once."""
+        self._flushing = False
+        if self._arrived is None or self._arrived.done() or not self._pending:
+            return
+        if self._more is not None and self._more(b"".join(self._pending)):
+            self._take()
+            self._sent_at = self._loop.time()
+        else:
             self._arrived.set_result(None)
 
     # The writer
