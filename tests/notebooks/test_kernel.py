@@ -52,6 +52,8 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
         monkeypatch.setenv(name, str(tmp_path / name))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     manager, client = start_new_kernel(env=environment, startup_timeout=WAIT_S)
+    # A machine under load is slow, and that is no reason to kill.
+    manager.shutdown_wait_time = WAIT_S
     yield Kernel(manager, client)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
