@@ -1,5 +1,6 @@
 """One call and its reply: what a frontend hands in, what an upstream gives back, and the chain between."""
 
+from asyncio import CancelledError
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast
 
-from llmbridge.errors import BridgeError, End
+from llmbridge.errors import BridgeError, End, Stopped
+from llmbridge.exchange.stop import STOPPED, Stop
 from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.providers import Provider
 from llmbridge.wire.dialect import Dialect
@@ -161,7 +163,7 @@ class Reply:
     `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be added.
     `at_once` says that no piece has to be waited for, `framed` that somebody has seen to it that a stream ends with its last
     event, `vetted_by` which redactor knows that there is no secret in it. `farewell` gives the bytes that may end the stream here with an
-    error, none inside an event. `key_hint` tells, masked, which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
+    error, none inside an event. `stop` is who may end it from outside. `key_hint` tells, masked, which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
     leaves after the last event has missed nothing.
     """
 
@@ -182,6 +184,7 @@ class Reply:
         "replayed",
         "settled",
         "status",
+        "stop",
         "vetted_by",
     )
 
@@ -215,6 +218,7 @@ class Reply:
         self._see: tuple[Callable[[bytes], object], ...] = ()
         self._on_end: tuple[Callable[[Reply], None], ...] = () if on_end is None else (on_end,)
         self._told = False
+        self.stop: Stop | None = None
 
     def watch(
         self,
@@ -252,8 +256,15 @@ class Reply:
         return self
 
     async def __anext__(self) -> bytes:
+        stop = self.stop
+        if stop is not None and not stop.enter():
+            return await self._stopped()
         try:
             chunk = await self._chunks.__anext__()
+        except CancelledError:
+            if stop is not None and stop.came():
+                return await self._stopped()
+            raise
         except StopAsyncIteration:
             self._finish(self._sources_end("completed" if self.status < 400 else "upstream_error"))
             raise
@@ -268,9 +279,21 @@ class Reply:
         except Exception:
             self._finish("interrupted")
             raise
+        if stop is not None:
+            stop.leave()
         for see in self._see:
             see(chunk)
         return chunk
+
+    async def _stopped(self) -> bytes:
+        """End where somebody outside wanted it, with what the reply says last."""
+        self.stop, self.error = None, Stopped(STOPPED)
+        last_words = self.farewell(self.error) if self._told else b""
+        await self.aclose(self.error.end)
+        if not last_words:
+            raise self.error
+        self._chunks = once(b"")
+        return last_words
 
     def follow(self, source: "Reply | None") -> None:
         """The bytes come from this reply now; from None while there is none."""

@@ -94,8 +94,13 @@ class Feed:
         """Take in what has come; True when nothing is under way. From any thread."""
         with self._reading:
             while self._told:
-                self._hear(self._told.popleft())
-            self._readers = [reader for reader in self._readers if not reader.read()]
+                what = self._told.popleft()
+                try:
+                    self._hear(what)
+                except Exception:
+                    # One call that cannot be shown must not hide the others.
+                    _logger.exception("%r cannot be shown", what)
+            self._readers = [reader for reader in self._readers if not _through(reader)]
             self._forget()
             return not self._readers
 
@@ -127,7 +132,9 @@ class Feed:
         if what.end is not None:
             # What was said comes before how it ended.
             self._readers = [
-                reader for reader in self._readers if reader.trace is not trace or not reader.read()
+                reader
+                for reader in self._readers
+                if reader.trace is not trace or not _through(reader)
             ]
         update(trace, what)
         trace.ask(what.request)
@@ -177,3 +184,13 @@ class Feed:
         except Exception:
             # The border to somebody's store.
             _logger.exception("what happened before cannot be shown")
+
+
+def _through(reader: Reader) -> bool:
+    """Read on; True when there is nothing more to read."""
+    try:
+        return reader.read()
+    except Exception:
+        # A codec that trips over one answer: what came before it stays.
+        _logger.exception("%r cannot be shown further", reader.trace)
+        return True

@@ -261,6 +261,30 @@ async def test_old_interceptions_are_let_go_of(watched: Any, monkeypatch: Any) -
     assert [text_of(trace) for trace in feed.traces.values()] == [f"answer {n}" for n in (6, 7, 8)]
 
 
+async def test_an_answer_that_a_codec_trips_over_does_not_hide_the_others(
+    watched: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    bridge, feed = watched(Script("One", "Two"))
+    trip = Trace.take
+
+    def take(self: Trace, *given: Any) -> None:
+        if next(iter(feed.traces)) == self.id and len(self.rows) == 2:
+            raise KeyError("a block that never began")
+        trip(self, *given)
+
+    monkeypatch.setattr(Trace, "take", take)
+
+    for _ in "12":
+        await (await bridge.stream(MODEL, QUESTION)).result()
+        feed.read()
+
+    assert [(text_of(trace), trace.facts["status"]) for trace in feed.traces.values()] == [
+        ("One", "done"),
+        ("Two", "done"),
+    ]
+    assert "cannot be shown further" in caplog.text
+
+
 def test_the_data_of_events_is_kept_within_bounds() -> None:
     trace = Trace("i1")
 
