@@ -25,6 +25,21 @@ class Column:
     meaning: str
 
 
+_INT64 = 2**63
+
+
+def fitted(column: Column, value: object) -> object:
+    """The value as a cell of that column can hold it."""
+    match column.dtype:
+        case "str":
+            return None if value is None else str(value)
+        case "Int64":
+            # A number that the column cannot hold is not known.
+            return value if isinstance(value, int) and -_INT64 <= value < _INT64 else None
+        case _:
+            return value
+
+
 _ID = Column("interception_id", TEXT, "the interception; joins all frames")
 _ROUND = Column("round", COUNT, "number of the exchange within the interception, from 0")
 _RESPONSE_ID = Column("response_id", TEXT, "the provider's id of the answer")
@@ -67,6 +82,9 @@ INTERCEPTIONS = (
     Column("fault", TEXT, "the fault that was injected"),
     Column("stop", TEXT, "the provider's own word for stop_reason"),
     Column("asked_model", TEXT, "the model asked for"),
+    Column("providers", TEXT, "all who were asked, as JSON: what the filter `provider` looks at"),
+    Column("dialects", TEXT, "the client's and the providers', as JSON: for the filter `dialect`"),
+    Column("models", TEXT, "all asked for and all that answered, as JSON: for the filter `model`"),
 )
 """One row per interception, interception_id as the index; tokens, cost, events and bytes are sums over its rounds."""
 

@@ -62,6 +62,18 @@ class Entry:
             return self.interception.model
         return self.first.model if self.first else None
 
+    def all_of(self, name: str) -> Iterator[str]:
+        """The field of this name: the interception's, then each round's."""
+        told = (getattr(part, name, None) for part in (self.interception, *self.records))
+        return (value for value in told if value is not None)
+
+    @property
+    def models(self) -> Iterator[str]:
+        """The models asked for, then, decoded only when needed, those that answered."""
+        yield from (model for model in self.all_of("model") if model)
+        answers = (answer(record) for record in self.records)
+        yield from (message.model for message in answers if message and message.model)
+
     @property
     def streaming(self) -> bool | None:
         """True when the client asked for a stream, or got one where its request was not kept."""

@@ -68,6 +68,9 @@ def interception_rows(entries: Iterable[Entry]) -> Iterator[Row]:
             entry.said("fault"),
             message.stop,
             entry.asked_model,
+            _names(entry.all_of("provider")),
+            _names(entry.all_of("dialect")),
+            _names(entry.models),
         )
 
 
@@ -246,6 +249,12 @@ def _summed_cost(entry: Entry) -> float | None:
     costs = [cost_of(record, message) for record, message in _answers([entry]) if message.usage]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known and len(known) == len(costs) else None
+
+
+def _names(names: Iterable[str]) -> str | None:
+    """Each once, in the order they came; None where there is none."""
+    found = list(dict.fromkeys(names))
+    return _json(found) if found else None
 
 
 def _json(value: object) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict, TypeGuard, get_args
 
 from llmbridge.errors import CassetteError, ConfigurationError, End
-from llmbridge.exchange.entry import Entry, answer
+from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.record import Record, Store
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.opening import existing_store, is_url
@@ -138,13 +138,9 @@ def _test(name: str, value: object) -> Callable[[Entry], bool]:
         case "interception_id":
             return lambda entry: entry.id == value
         case "provider" | "dialect":
-            return lambda entry: (
-                value in {entry.said(name), *(getattr(r, name) for r in entry.records)}
-            )
+            return lambda entry: value in (list(entry.all_of(name)) or [None])
         case "model":
-            return lambda entry: any(
-                fnmatchcase(model, str(value)) for model in _models(entry) if model
-            )
+            return lambda entry: any(fnmatchcase(model, str(value)) for model in entry.models)
         case "end" if value not in get_args(End):
             raise ConfigurationError(
                 f"no call ends as {value!r}: use one of {', '.join(get_args(End))}"
@@ -168,11 +164,3 @@ def _time(name: str, value: object) -> datetime:
             f"{name}={value!r} is no time: give a datetime or ISO 8601 text such as '2026-11-20T08:00'"
         )
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _models(entry: Entry) -> Iterator[str | None]:
-    """The models asked for, then, decoded only when needed, those that answered."""
-    yield entry.asked_model
-    yield from (record.model for record in entry.records)
-    answers = (answer(record) for record in entry.records)
-    yield from (message.model for message in answers if message)

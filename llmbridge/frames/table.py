@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from llmbridge.canon.strict_json import mend_surrogates
-from llmbridge.exchange.columns import Column
+from llmbridge.exchange.columns import Column, fitted
 from llmbridge.exchange.rows import Row
-
-_INT64 = 2**63
 
 
 def as_frame(columns: Sequence[Column], rows: Iterable[Row]) -> pd.DataFrame:
@@ -21,23 +19,10 @@ def as_frame(columns: Sequence[Column], rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def _fit(column: Column, values: Sequence[object]) -> list[object]:
-    match column.dtype:
-        case "str":
-            return [_text(value) for value in values]
-        case "Int64":
-            return [_count(value) for value in values]
-        case _:
-            return list(values)
+    cells = [fitted(column, value) for value in values]
+    return [_mended(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
-def _text(value: object) -> str | None:
+def _mended(text: str) -> str:
     """Half a surrogate pair, as a delta may hold one, has no place in UTF-8."""
-    if value is None:
-        return None
-    text = str(value)
     return text if text.isascii() else mend_surrogates(text)
-
-
-def _count(value: object) -> int | None:
-    """A number that the column cannot hold is not known."""
-    return value if isinstance(value, int) and -_INT64 <= value < _INT64 else None
