@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from llmbridge.exchange.call import Headers, Request
-from llmbridge.exchange.record import Chunk, Interception, Record
+from llmbridge.exchange.record import Chunk, Interception, Record, Store
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -59,6 +59,34 @@ def at_border(dialect: str, name: str, *seconds: float) -> tuple[Chunk, ...]:
     return tuple(
         (second, event + b"\n\n") for second, event in zip(seconds, events, strict=False) if event
     )
+
+
+def asked(id: str, second: float = 0, **more: Any) -> Interception:
+    """A call that began so many seconds after noon."""
+    known: dict[str, Any] = {
+        "request": request({"messages": [{"role": "user", "content": f"What is {id}?"}]}),
+        "frontend": "asgi",
+        "dialect": "anthropic.messages",
+        "provider": "anthropic",
+        "model": "claude-latest",
+        "streaming": True,
+    }
+    return Interception(id, NOON + timedelta(seconds=second), **{**known, **more})
+
+
+def ended(interception: Interception, **more: Any) -> Interception:
+    """As it is when it was answered."""
+    over = interception.started_at + timedelta(seconds=9)
+    return replace(interception, **{"ended_at": over, "status": 200, "end": "completed", **more})
+
+
+async def keep(store: Store, call: Interception, *records: Record, over: bool = True) -> None:
+    """Give a store all that it gets of a call."""
+    await store.begin(replace(call, ended_at=None, status=None, end=None))
+    for each in records:
+        store.add(replace(each, interception_id=call.id))
+    if over:
+        store.end(call)
 
 
 @dataclass

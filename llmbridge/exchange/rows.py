@@ -1,8 +1,9 @@
 """Entries to the rows of each frame: one function a frame, the cells in the order of its columns."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
+from types import MappingProxyType
 
 from llmbridge.canon.messages import (
     AssistantMessage,
@@ -162,6 +163,19 @@ def event_rows(entries: Iterable[Entry]) -> Iterator[Row]:
                 size = len(sse.data.encode("utf-8", "surrogatepass"))
                 yield (entry.id, record.round, index, time, gap, sse.event, means, added, size)
                 before = time
+
+
+ROWS: Mapping[str, Callable[[Iterable[Entry]], Iterator[Row]]] = MappingProxyType(
+    {
+        "interceptions": interception_rows,
+        "token_usage": token_usage_rows,
+        "prompts": prompt_rows,
+        "tool_calls": tool_call_rows,
+        "thoughts": thought_rows,
+        "events": event_rows,
+    }
+)
+"""What makes the rows of a frame."""
 
 
 def _answers(entries: Iterable[Entry]) -> Iterator[tuple[Record, AssistantMessage]]:

@@ -8,14 +8,14 @@ from typing import Unpack
 
 from pandas import DataFrame
 
-from llmbridge.exchange import columns, rows
-from llmbridge.frames.source import Filters, Source, read
-from llmbridge.frames.table import as_frame
-from llmbridge.frames.usage import summed
+from llmbridge.frames.reading import frame_of
+from llmbridge.frames.source import Filters, Options, Source
+from llmbridge.frames.usage import needed, summed
 
 __all__ = [
     "Filters",
     "Frames",
+    "Options",
     "Source",
     "events",
     "interceptions",
@@ -27,39 +27,38 @@ __all__ = [
 ]
 
 
-def interceptions(source: Source, **filters: Unpack[Filters]) -> DataFrame:
+def interceptions(source: Source, **options: Unpack[Options]) -> DataFrame:
     """One row per interception: interception_id (index), times, who, what, how it ended, tokens, cost."""
-    found = rows.interception_rows(read(source, filters))
-    return as_frame(columns.INTERCEPTIONS, found).set_index("interception_id")
+    return frame_of("interceptions", source, options)
 
 
-def token_usage(source: Source, **filters: Unpack[Filters]) -> DataFrame:
+def token_usage(source: Source, **options: Unpack[Options]) -> DataFrame:
     """One row per answer that reports usage: the normalised tokens, cost_usd, the provider's own numbers."""
-    return as_frame(columns.TOKEN_USAGE, rows.token_usage_rows(read(source, filters)))
+    return frame_of("token_usage", source, options)
 
 
-def prompts(source: Source, **filters: Unpack[Filters]) -> DataFrame:
+def prompts(source: Source, **options: Unpack[Options]) -> DataFrame:
     """One row per human turn: interception_id, response_id, recorded_at, prompt."""
-    return as_frame(columns.PROMPTS, rows.prompt_rows(read(source, filters)))
+    return frame_of("prompts", source, options)
 
 
-def tool_calls(source: Source, **filters: Unpack[Filters]) -> DataFrame:
+def tool_calls(source: Source, **options: Unpack[Options]) -> DataFrame:
     """One row per tool call: who called what with which arguments, and the result where the bridge ran it."""
-    return as_frame(columns.TOOL_CALLS, rows.tool_call_rows(read(source, filters)))
+    return frame_of("tool_calls", source, options)
 
 
-def thoughts(source: Source, **filters: Unpack[Filters]) -> DataFrame:
+def thoughts(source: Source, **options: Unpack[Options]) -> DataFrame:
     """One row per thinking block with text in it: interception_id, source, content."""
-    return as_frame(columns.THOUGHTS, rows.thought_rows(read(source, filters)))
+    return frame_of("thoughts", source, options)
 
 
-def events(source: Source, **filters: Unpack[Filters]) -> DataFrame:
+def events(source: Source, **options: Unpack[Options]) -> DataFrame:
     """One row per server-sent event: when it came (seconds), what it is called and what it adds."""
-    return as_frame(columns.EVENTS, rows.event_rows(read(source, filters)))
+    return frame_of("events", source, options)
 
 
 def usage_by(
-    source: Source, by: Sequence[str] = ("model",), **filters: Unpack[Filters]
+    source: Source, by: Sequence[str] = ("model",), **options: Unpack[Options]
 ) -> DataFrame:
     """One row per group of `by` (model, actor, day in UTC, provider, client): calls, tokens, cost_usd, unpriced.
 
@@ -68,7 +67,8 @@ def usage_by(
     Raises:
         ConfigurationError: there is no such group.
     """
-    return summed(interceptions(source, **filters), by)
+    options["columns"] = needed(by)
+    return summed(interceptions(source, **options), by)
 
 
 class Frames:
@@ -81,30 +81,30 @@ class Frames:
         names = "interceptions, token_usage, prompts, tool_calls, thoughts, events"
         return f"Frames({self._source!r}): {names}"
 
-    def interceptions(self, **filters: Unpack[Filters]) -> DataFrame:
+    def interceptions(self, **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.interceptions`."""
-        return interceptions(self._source, **filters)
+        return interceptions(self._source, **options)
 
-    def token_usage(self, **filters: Unpack[Filters]) -> DataFrame:
+    def token_usage(self, **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.token_usage`."""
-        return token_usage(self._source, **filters)
+        return token_usage(self._source, **options)
 
-    def prompts(self, **filters: Unpack[Filters]) -> DataFrame:
+    def prompts(self, **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.prompts`."""
-        return prompts(self._source, **filters)
+        return prompts(self._source, **options)
 
-    def tool_calls(self, **filters: Unpack[Filters]) -> DataFrame:
+    def tool_calls(self, **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.tool_calls`."""
-        return tool_calls(self._source, **filters)
+        return tool_calls(self._source, **options)
 
-    def thoughts(self, **filters: Unpack[Filters]) -> DataFrame:
+    def thoughts(self, **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.thoughts`."""
-        return thoughts(self._source, **filters)
+        return thoughts(self._source, **options)
 
-    def events(self, **filters: Unpack[Filters]) -> DataFrame:
+    def events(self, **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.events`."""
-        return events(self._source, **filters)
+        return events(self._source, **options)
 
-    def usage_by(self, by: Sequence[str] = ("model",), **filters: Unpack[Filters]) -> DataFrame:
+    def usage_by(self, by: Sequence[str] = ("model",), **options: Unpack[Options]) -> DataFrame:
         """See `llmbridge.frames.usage_by`."""
-        return usage_by(self._source, by, **filters)
+        return usage_by(self._source, by, **options)

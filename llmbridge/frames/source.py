@@ -1,23 +1,55 @@
 """Where frames read from: a store, cassettes on disk, or records at hand; and which interceptions are wanted."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from os import PathLike, fspath
 from os.path import commonpath
 from pathlib import Path
-from typing import TypedDict, TypeGuard, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Protocol,
+    TypedDict,
+    TypeGuard,
+    get_args,
+    runtime_checkable,
+)
 
 from llmbridge.errors import CassetteError, ConfigurationError, End
 from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.record import Record, Store
+from llmbridge.frames.wanted import time_of
 from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.conditions import Progress
+from llmbridge.stores.followed import FollowedStore
 from llmbridge.stores.opening import existing_store, is_url
+
+if TYPE_CHECKING:
+    from llmbridge.stores.sql_reader import SqlReader
 
 Source = Store | str | PathLike[str] | Iterable[Record | str | PathLike[str]]
 """A store, or the URL of a database; a cassette, a folder or a glob of them; records, or several of those paths."""
+
+
+_HOW = ("columns", "engine", "progress")
+
+
+@runtime_checkable
+class Digesting(Protocol):
+    """A store that has read its answers already."""
+
+    @property
+    def digests(self) -> "SqlReader":
+        """What it read."""
+        ...
+
+    def flush(self) -> None:
+        """Return when everything taken so far is digested."""
+        ...
 
 
 class Filters(TypedDict, total=False):
@@ -44,6 +76,34 @@ class Filters(TypedDict, total=False):
     replayed: bool
 
 
+class Options(Filters, total=False):
+    """How a frame is read: `columns` are those wanted (all); `progress` is told how much is done, of how much.
+
+    `engine="dask"` gives a Dask DataFrame over a data set that `export` wrote; it takes no `progress`.
+    """
+
+    columns: Sequence[str]
+    engine: Literal["pandas", "dask"]
+    progress: Progress
+
+
+def split(options: Options) -> tuple[Filters, Sequence[str] | None, str, Progress | None]:
+    """The filters, the columns, the engine and who is told of progress."""
+    filters: Any = {name: value for name, value in options.items() if name not in _HOW}
+    how = (options.get("columns"), options.get("engine", "pandas"), options.get("progress"))
+    return filters, *how
+
+
+def wanted_by(filters: Filters) -> Callable[[Entry], bool]:
+    """True for the interceptions that the filters want.
+
+    Raises:
+        ConfigurationError: there is no such filter, or a value that it cannot have.
+    """
+    tests = [_test(name, value) for name, value in filters.items()]
+    return lambda entry: all(test(entry) for test in tests)
+
+
 def read(source: Source, filters: Filters) -> list[Entry]:
     """The interceptions wanted, in the order of the source.
 
@@ -51,8 +111,16 @@ def read(source: Source, filters: Filters) -> list[Entry]:
         ConfigurationError: there is no such source or filter, or a value that it cannot have.
         CassetteError: a file cannot be read, or none is there.
     """
-    tests = [_test(name, value) for name, value in filters.items()]
-    return [entry for entry in _entries(source) if all(test(entry) for test in tests)]
+    wanted = wanted_by(filters)
+    return [entry for entry in _entries(source) if wanted(entry)]
+
+
+def digested(source: object) -> Digesting | None:
+    """The store, if it is one that keeps digests: of an URL, or what another store only passes on to."""
+    store = existing_store(source) if is_url(source) else source
+    while isinstance(store, FollowedStore):
+        store = store.followed
+    return store if isinstance(store, Digesting) else None
 
 
 def _entries(source: Source) -> Iterator[Entry]:
@@ -131,14 +199,14 @@ def _recorded(text: str) -> Iterator[Record]:
 def _test(name: str, value: object) -> Callable[[Entry], bool]:
     match name:
         case "since" | "until":
-            bound, after = _time(name, value), name == "since"
+            bound, after = time_of(name, value), name == "since"
             return lambda entry: (
                 (start := entry.started_at) is not None and (start >= bound) == after
             )
         case "interception_id":
             return lambda entry: entry.id == value
         case "provider" | "dialect":
-            return lambda entry: value in (list(entry.all_of(name)) or [None])
+            return lambda entry: value in (tuple(entry.all_of(name)) or (None,))
         case "model":
             return lambda entry: any(fnmatchcase(model, str(value)) for model in entry.models)
         case "end" if value not in get_args(End):
@@ -152,15 +220,3 @@ def _test(name: str, value: object) -> Callable[[Entry], bool]:
         case _:
             names = ", ".join(Filters.__annotations__)
             raise ConfigurationError(f"there is no filter {name!r}: use one of {names}")
-
-
-def _time(name: str, value: object) -> datetime:
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        time = None
-    if not isinstance(time, datetime):
-        raise ConfigurationError(
-            f"{name}={value!r} is no time: give a datetime or ISO 8601 text such as '2026-11-20T08:00'"
-        )
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -11,6 +11,12 @@ TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tok
 FIGURES = ("calls", *TOKENS, "cost_usd", "unpriced")
 
 
+def needed(by: Sequence[str]) -> list[str]:
+    """The columns of interceptions that are summed up."""
+    groups = ["started_at" if name == "day" else name for name in by if name in GROUPS]
+    return [*groups, *TOKENS, "cost_usd"]
+
+
 def summed(interceptions: DataFrame, by: Sequence[str]) -> DataFrame:
     """One row per group, in their order, the unknown last: its names, calls, tokens, cost_usd, unpriced.
 
@@ -29,10 +35,13 @@ def summed(interceptions: DataFrame, by: Sequence[str]) -> DataFrame:
             f"by={','.join(by)!r}: name one or more of {', '.join(GROUPS)}, each once"
         )
     took = interceptions[list(TOKENS)].notna().any(axis=1)
-    frame = interceptions.assign(
-        day=interceptions["started_at"].dt.strftime("%Y-%m-%d").astype("str"),
-        calls=1,
-        unpriced=interceptions["cost_usd"].isna() & took,
-    ).astype({"calls": "Int64", "unpriced": "Int64"})
-    groups = frame.groupby(list(by), dropna=False)[list(FIGURES)]
-    return groups.sum(min_count=1).reset_index()
+    frame = interceptions.assign(calls=1, unpriced=interceptions["cost_usd"].isna() & took).astype(
+        {"calls": "Int64", "unpriced": "Int64"}
+    )
+    if "day" in by:
+        frame = frame.assign(day=interceptions["started_at"].dt.floor("D"))
+    groups = frame.groupby(list(by), dropna=False)[list(FIGURES)].sum(min_count=1).reset_index()
+    if "day" in by:
+        # Of a group, not of a call: there are few.
+        groups["day"] = groups["day"].dt.strftime("%Y-%m-%d").astype("str")
+    return groups

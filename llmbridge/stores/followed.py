@@ -34,6 +34,11 @@ class FollowedStore:
     def __repr__(self) -> str:
         return repr(self._store)
 
+    @property
+    def followed(self) -> Store:
+        """The store it was given."""
+        return self._store
+
     async def begin(self, interception: Interception) -> None:
         """Pass it on, and expect its records."""
         await self._store.begin(interception)

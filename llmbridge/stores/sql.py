@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Connection, Engine, Select, Table, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,8 +16,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Interception, Record
+from llmbridge.stores import sql_digests
+from llmbridge.stores.digester import Digester
 from llmbridge.stores.filters import matching
 from llmbridge.stores.postgres import PostgresDatabase
+from llmbridge.stores.sql_digests import UNDIGESTED
 from llmbridge.stores.sql_migrations import Versioned, migrate
 from llmbridge.stores.sql_prune import Changed, begun_before, delete
 from llmbridge.stores.sql_rows import (
@@ -31,6 +34,9 @@ from llmbridge.stores.sql_rows import (
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
 from llmbridge.stores.sql_writer import Job, SqlWriter
 from llmbridge.stores.sqlite import SqliteFile
+
+if TYPE_CHECKING:
+    from llmbridge.stores.sql_reader import SqlReader
 
 _PAGE = 1_000
 
@@ -100,14 +106,17 @@ class SqlStore:
     async def begin(self, interception: Interception) -> None:
         """Return once the start is on disk."""
         await asyncio.wrap_future(self._own_writer().put_now(interception))
+        self._digester.begin(interception)
 
     def add(self, record: Record) -> None:
         """Take a finished exchange."""
         self._own_writer().put(record)
+        self._digester.add(record)
 
     def end(self, interception: Interception) -> None:
         """Take the interception as it ended."""
         self._own_writer().put(interception)
+        self._digester.end(interception)
 
     @property
     def engine(self) -> Engine:
@@ -125,7 +134,9 @@ class SqlStore:
         Raises:
             StoreUnavailable: it cannot be written now; it is kept, and tried again.
         """
-        self._own_writer().flush()
+        writer = self._own_writer()
+        self._digester.wait()
+        writer.flush()
 
     def close(self) -> None:
         """Flush, end the thread, and let go of the database; what is kept stays readable.
@@ -134,7 +145,9 @@ class SqlStore:
             StoreUnavailable: some of it cannot be written; says how much.
         """
         try:
-            self._own_writer().finish()
+            writer = self._own_writer()
+            self._digester.finish()
+            writer.finish()
         finally:
             self._database.close()
 
@@ -158,6 +171,13 @@ class SqlStore:
         matching(Record, (), filters)
         query = _filtered(RECORDS, RECORD_COLUMNS, filters).order_by(RECORDS.c.seq)
         return matching(Record, map(record_of, self._rows(query)), filters)
+
+    @property
+    def digests(self) -> "SqlReader":
+        """What the frames say of the calls that ended, ready to be read."""
+        from llmbridge.stores.sql_reader import SqlReader  # noqa: PLC0415  # Arrow is loaded late
+
+        return SqlReader(self._database)
 
     def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         """Delete the interceptions that began before that and are over, with their records; how many they are.
@@ -185,6 +205,7 @@ class SqlStore:
     def _settle_in(self, database: Database) -> None:
         self._database = database
         self._writer = SqlWriter(self._write, f"llmbridge writes {database.name}")
+        self._digester = Digester(self._digest, f"llmbridge reads for {database.name}")
         self._pid = os.getpid()
         interceptions, records = database.insert(INTERCEPTIONS), database.insert(RECORDS)
         fields = (*(name for name in INTERCEPTION_COLUMNS if name != "id"), "tool_runs")
@@ -192,6 +213,7 @@ class SqlStore:
             index_elements=["id"], set_={name: interceptions.excluded[name] for name in fields}
         )
         self._put_records = records.on_conflict_do_nothing(index_elements=["bridge", "number"])
+        self._put_undigested = database.insert(UNDIGESTED).on_conflict_do_nothing()
 
     def _own_writer(self) -> SqlWriter:
         """The writer; after a fork another one, since what the first one has is its own process's affair."""
@@ -217,28 +239,42 @@ class SqlStore:
     def _prepare(self, connection: Connection) -> None:
         """Bring the schema up to date, and say of what dead bridges left open that it was interrupted."""
         migrate(connection, self._database, self._database.name)
+        sql_digests.prepare(connection)
         bridge, under_way = INTERCEPTIONS.c.bridge, INTERCEPTIONS.c.end.is_(None)
         numbers = connection.scalars(select(bridge).where(under_way).distinct())
         here = [n for n in numbers if n is not None and self._database.is_here(connection, n)]
         dead = or_(bridge.is_(None), bridge.not_in(here))
         connection.execute(INTERCEPTIONS.update().where(under_way, dead).values(end="interrupted"))
 
+    def _digest(self, interception: Interception, records: Sequence[Record]) -> None:
+        self._writer.put(sql_digests.digest(interception, records))
+
     def _write(self, jobs: Sequence[Job]) -> None:
-        interceptions: list[dict[str, Any]] = []
-        records: list[dict[str, Any]] = []
-        for job in jobs:
-            if isinstance(job.item, Record):
-                name = {"bridge": self._database.bridge, "number": job.number}
-                records.append(record_row(job.item) | name)
-            else:
-                name = {"bridge": self._database.bridge}
-                interceptions.append(interception_row(job.item) | name)
+        name = {"bridge": self._database.bridge}
+        interceptions = [
+            interception_row(job.item) | name for job in jobs if isinstance(job.item, Interception)
+        ]
+        records = [
+            record_row(job.item) | name | {"number": job.number}
+            for job in jobs
+            if isinstance(job.item, Record)
+        ]
+        digests = [job.item for job in jobs if isinstance(job.item, sql_digests.Digest)]
+        touched = {row["id"] for row in interceptions} | {row["interception_id"] for row in records}
+        undigested = [{"interception_id": id} for id in sorted(touched)]
+
+        rows = (
+            (self._put_interceptions, interceptions),
+            (self._put_records, records),
+            (self._put_undigested, undigested),
+        )
 
         def write(connection: Connection) -> None:
-            if interceptions:
-                connection.execute(self._put_interceptions, interceptions)
-            if records:
-                connection.execute(self._put_records, records)
+            for put, values in rows:
+                if values:
+                    connection.execute(put, values)
+            if digests:
+                sql_digests.write(connection, digests)
 
         try:
             self._database.write(write)

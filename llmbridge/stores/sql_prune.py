@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, select
 
+from llmbridge.stores.sql_digests import forget
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
 
 _PAGE = 500
@@ -40,6 +41,7 @@ def delete(database: Changed, ids: Sequence[str]) -> None:
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]
         with database.changing() as connection:
+            forget(connection, page)
             connection.execute(RECORDS.delete().where(RECORDS.c.interception_id.in_(page)))
             connection.execute(INTERCEPTIONS.delete().where(INTERCEPTIONS.c.id.in_(page)))
     database.forget_deleted()

@@ -41,9 +41,14 @@ class AnyText(TypeDecorator[str]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """The text as it was."""
-        if value is None or "\x1a" not in value:
-            return value
-        return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+        return unescaped(value)
+
+
+def unescaped(text: str | None) -> str | None:
+    """What `AnyText` had to keep."""
+    if text is None or "\x1a" not in text:
+        return text
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -10,8 +10,11 @@ from threading import Condition, Thread
 
 from llmbridge.errors import StoreUnavailable
 from llmbridge.exchange.record import Interception, Record
+from llmbridge.stores.sql_digests import Digest
 
 _logger = logging.getLogger(__name__)
+
+Item = Interception | Record | Digest
 
 BATCH = 100
 WINDOW_S = 0.05
@@ -28,7 +31,7 @@ _RETRY_S = 1.0
 class Job:
     """What to write, and who waits for it."""
 
-    item: Interception | Record
+    item: Item
     number: int
     """Of this writer's jobs: what is tried again keeps it."""
     waiter: "Future[None] | None" = None
@@ -42,7 +45,7 @@ class SqlWriter:
         self._name = name
         self._changed = Condition()
         self._jobs: deque[Job] = deque()
-        self._put = self._done = 0
+        self._put = self._done = self._digests = 0
         self._hurried = 0
         self._failure: StoreUnavailable | None = None
         self._tries = self._failed = 0
@@ -51,14 +54,14 @@ class SqlWriter:
 
     @property
     def pending(self) -> int:
-        """Rows that are not in the database yet."""
-        return self._put - self._done
+        """Rows that are not in the database yet; digests, which can be made again, are not among them."""
+        return self._put - self._done - self._digests
 
-    def put(self, item: Interception | Record) -> None:
+    def put(self, item: Item) -> None:
         """Write this soon. Never waits."""
         self._take(item)
 
-    def put_now(self, item: Interception | Record) -> "Future[None]":
+    def put_now(self, item: Item) -> "Future[None]":
         """Write this at once, and tell when it is durable."""
         future: Future[None] = Future()
         self._take(item, future)
@@ -101,9 +104,10 @@ class SqlWriter:
             self._ending = False
             atexit.unregister(self._last)
 
-    def _take(self, item: Interception | Record, waiter: "Future[None] | None" = None) -> None:
+    def _take(self, item: Item, waiter: "Future[None] | None" = None) -> None:
         with self._changed:
             self._put += 1
+            self._digests += isinstance(item, Digest)
             self._jobs.append(Job(item, self._put, waiter))
             self._hurried += waiter is not None
             self._start()
@@ -112,7 +116,7 @@ class SqlWriter:
 
     def _start(self) -> None:
         # A forked process has the thread's name, not the thread.
-        if self.pending and (self._thread is None or not self._thread.is_alive()):
+        if self._put > self._done and (self._thread is None or not self._thread.is_alive()):
             self._thread = Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
             atexit.unregister(self._last)
@@ -197,6 +201,7 @@ class SqlWriter:
         with self._changed:
             self._jobs.extendleft(job for job in reversed(batch) if job not in settled)
             self._done += len(settled)
+            self._digests -= sum(isinstance(job.item, Digest) for job in settled)
             self._failure = failure
             if failure is not None:
                 self._failed = self._tries

@@ -1,0 +1,117 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from pandas.testing import assert_frame_equal
+
+from llmbridge import frames
+from llmbridge.stores.memory import MemoryStore
+from llmbridge.stores.sql import SqlStore
+from llmbridge.stores.sql_digests import TABLES
+from tests.samples import NOON, asked, ended, keep, record
+
+TEXT = record("anthropic.messages", "text.sse")
+TOOLS = record("anthropic.messages", "thinking_tool_call.sse")
+
+
+def undigested(database) -> list[str]:
+    return [id for (id,) in database.sql("SELECT interception_id FROM undigested")]
+
+
+async def memory(*calls) -> MemoryStore:
+    store = MemoryStore()
+    for call, *records in calls:
+        await keep(store, call, *records, over=call.end is not None)
+    return store
+
+
+async def test_sql_has_the_tokens_and_the_cost_of_what_is_flushed(database):
+    store = SqlStore(database.url)
+    await keep(store, ended(asked("a", actor="alice")), TEXT)
+    store.flush()
+
+    query = "SELECT s.actor, u.output_tokens, u.cost_usd FROM token_usage u JOIN summaries s"
+    found = database.sql(f"{query} USING (begun_at, interception_id)")
+
+    (usage,) = frames.token_usage([TEXT]).itertuples()
+    assert found == [("alice", usage.output_tokens, usage.cost_usd)]
+    assert undigested(database) == []
+    store.close()
+
+
+async def test_what_is_under_way_is_not_digested_and_yet_read(database):
+    store = SqlStore(database.url)
+    await keep(store, asked("a"), TEXT, over=False)
+
+    found = frames.interceptions(store)
+
+    assert undigested(database) == ["a"]
+    assert_frame_equal(found, frames.interceptions(await memory((asked("a"), TEXT))))
+    store.close()
+
+
+async def test_a_record_that_comes_late_is_counted_too(database):
+    store, call, late = SqlStore(database.url), ended(asked("a")), replace(TEXT, round=1)
+    await keep(store, call, TOOLS)
+    store.flush()
+
+    store.add(replace(late, interception_id="a"))
+    store.flush()
+
+    waiting = undigested(database)
+    found = frames.interceptions(store)
+    assert (waiting, undigested(database)) == (["a"], [])
+    assert_frame_equal(found, frames.interceptions(await memory((call, TOOLS, late))))
+    store.close()
+
+
+@pytest.mark.parametrize("before", ["no digests", "other digests"])
+async def test_what_another_version_has_kept_is_digested_when_it_is_read(
+    database, monkeypatch, before
+):
+    store = SqlStore(database.url)
+    await keep(store, ended(asked("a")), TOOLS)
+    store.close()
+    if before == "no digests":
+        for table in (*TABLES.values(), "undigested", "digests"):
+            database.sql(f"DROP TABLE {table}")
+    else:
+        monkeypatch.setattr("llmbridge.stores.sql_digests._VERSION", "another")
+
+    told: list[tuple[int, int]] = []
+    found = frames.tool_calls(database.url, progress=lambda *done: told.append(done))
+
+    assert_frame_equal(found, frames.tool_calls(await memory((ended(asked("a")), TOOLS))))
+    assert (told, undigested(database)) == ([(1, 1)], [])
+
+
+async def test_pruning_takes_the_digests_too(database):
+    store = SqlStore(database.url)
+    await keep(store, ended(asked("old")), TOOLS)
+    await keep(store, ended(asked("new", 60)), TOOLS)
+    store.flush()
+
+    store.prune(NOON + timedelta(seconds=30))
+
+    for table in TABLES.values():
+        ids = database.sql(f"SELECT DISTINCT interception_id FROM {table}")
+        assert ids in ([("new",)], [])
+    assert database.sql("SELECT interception_id FROM summaries") == [("new",)]
+    store.close()
+
+
+async def test_an_answer_that_nobody_can_digest_is_left_to_the_reader(
+    database, monkeypatch, caplog
+):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    store = SqlStore(database.url)
+    with monkeypatch.context() as broken:
+        broken.setattr("llmbridge.stores.sql_digests.digest", fail)
+        await keep(store, ended(asked("a")), TEXT)
+        store.flush()
+
+    assert "interception 'a' stays undigested" in caplog.text
+    assert (undigested(database), len(frames.token_usage(store))) == (["a"], 1)
+    store.close()
