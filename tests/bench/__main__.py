@@ -30,6 +30,7 @@ BENCHMARKS = {
     "functions": "functions",
     "plugin": "plugin",
     "tools": "tools",
+    "inspector": "inspector",
     "recording": "stores",
     "stores": "stores",
     "soaks": "stores",
