@@ -18,6 +18,7 @@ from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.routing import Router
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 from llmbridge.wire.opaque import Opaque
+from tests.api import api_tables
 from tests.compatibility import SYSTEMS, held
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -246,6 +247,7 @@ def _tests(names: list[str]) -> str:
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "how-to/replay.md": {"matching": matching_table},
+    "reference/api.md": {"api": api_tables},
     "reference/frames.md": {"columns": frame_tables, "filters": filter_table},
     "reference/providers.md": {"providers": provider_table, "fields": provider_fields},
     "reference/dialects.md": {"dialects": dialect_table, "routes": route_table},

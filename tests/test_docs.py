@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+import llmbridge
 from llmbridge import Bridge, Script
 from llmbridge.cli import app
 from llmbridge.configuration import Configuration
-from tests import reference
+from tests import api, reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -238,6 +239,12 @@ def test_the_reference_says_what_the_code_says(name: str) -> None:
     page = (reference.DOCS / name).read_text("utf-8")
 
     assert page == reference.filled(name, page), "run: python -m tests.reference"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    names = [name for names in api.SECTIONS.values() for name in names.split()]
+
+    assert sorted(names) == llmbridge.__all__
 
 
 def test_every_page_is_in_the_navigation() -> None:
