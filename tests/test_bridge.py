@@ -308,6 +308,7 @@ def test_a_cassette_that_cannot_be_read_leaves_the_upstream_as_it_was(tmp_path: 
         assert ask_noon(bridge) == "It is noon."
 
 
+@pytest.mark.feature("gateway", 1)
 def test_a_row_of_ones_own_is_a_provider() -> None:
     mine = Provider("mine", "https://llm.example.org/v2", key_env=("MY_KEY",))
     bridge = Bridge(Script("Hello"), providers=[mine], environ={"MY_KEY": "secret"})
@@ -366,6 +367,7 @@ def test_a_forgotten_bridge_holds_up_nothing() -> None:
 
 
 @pytest.mark.feature("aibridge", 1)
+@pytest.mark.feature("gateway", 11)
 async def test_calls_within_a_block_are_made_for_its_actor() -> None:
     async with script(*"12345") as bridge:
         with bridge.actor("alice", team="red"):

@@ -142,6 +142,7 @@ def sync_ways(bridge: Bridge, served: dict[str, str]) -> Iterator[dict[str, Clie
 
 @pytest.mark.feature("aibridge", 5, 6, 18)
 @every_fixture
+@pytest.mark.feature("gateway", 3, 4, 5)
 def test_sync_sdks_see_the_same_everywhere(
     dialect: str, path: Path, status: int, upstream: Switched, sync_ways: dict[str, Clients]
 ) -> None:
@@ -159,6 +160,7 @@ def test_sync_sdks_see_the_same_everywhere(
 
 @pytest.mark.feature("aibridge", 5, 6, 18)
 @every_fixture
+@pytest.mark.feature("gateway", 3, 4, 5)
 async def test_async_sdks_see_the_same_everywhere(
     dialect: str,
     path: Path,

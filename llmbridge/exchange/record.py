@@ -22,6 +22,7 @@ from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.providers import dialect_named
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.sse import SSE
+from llmbridge.wire.tool_turns import answered_call
 
 Chunk = tuple[float, bytes]
 """Seconds since the request was sent, and the bytes that came then."""
@@ -85,6 +86,16 @@ class Interception:
             fault,
             tool_runs,
         )
+
+    @property
+    def answered_call(self) -> str | None:
+        """The id of the tool call whose result this request brings, which ties it to an earlier one."""
+        try:
+            body = loads_strict(self.request.body)
+        except ValueError:
+            return None
+        dialect = dialect_named(self.dialect or "")
+        return answered_call(dialect, body) if is_object(body) else None
 
     def __repr__(self) -> str:
         how = f"{self.status} {self.end}" if self.end else "under way"

@@ -153,6 +153,21 @@ def asked(dialect: Dialect, body: JsonObject) -> tuple[str, ...] | None:
     return spoken(dialect, items)
 
 
+def answered_call(dialect: Dialect, body: JsonObject) -> str | None:
+    """The call of an earlier answer whose result the end of this request brings; of several the last."""
+    items = objects(body.get(_TURNS.get(dialect.name, "")))
+    last = items[-1] if items else {}
+    match dialect.name:
+        case "anthropic.messages":
+            blocks = [b for b in objects(last.get("content")) if b.get("type") == "tool_result"]
+            ids = [text(block.get("tool_use_id")) for block in blocks]
+        case "openai.chat":
+            ids = [text(last.get("tool_call_id"))] if last.get("role") == "tool" else []
+        case _:
+            ids = [text(last.get("call_id"))] if last.get("type") in _RESULTS else []
+    return next((id for id in reversed(ids) if id), None)
+
+
 def put_back(dialect: Dialect, body: JsonObject, find: Find) -> JsonObject:
     """The body with what was hidden in the answers that the client brings back."""
     earlier = find([text(body.get("previous_response_id"))], None)

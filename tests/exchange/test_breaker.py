@@ -67,6 +67,7 @@ def ask() -> Asking:
 
 
 @pytest.mark.parametrize("status", [429, 503, 504, 529])
+@pytest.mark.feature("gateway", 33)
 async def test_a_circuit_opens_after_five_failures_in_a_row(ask: Asking, status: int) -> None:
     await ask.fail(4, status)
     before = ask.state
@@ -259,6 +260,7 @@ def told(bridge: Bridge, path: str, times: int = 1) -> list[httpx2.Response]:
         return [client.post(f"http://localhost{path}", json=body) for _ in range(times)]
 
 
+@pytest.mark.feature("gateway", 33)
 def test_clients_are_refused_in_their_providers_shape_and_told_when_to_come_again(
     bridge: Bridge,
 ) -> None:

@@ -63,6 +63,7 @@ async def test_who_asks_what_somebody_else_asked_is_told_apart() -> None:
 
 
 @pytest.mark.feature("aibridge", 11)
+@pytest.mark.feature("gateway", 12, 13)
 async def test_an_interception_tells_who_asked_what_and_how_it_ended() -> None:
     subject = bridge()
 
@@ -126,6 +127,7 @@ async def test_a_request_that_an_interceptor_changed_is_recorded_as_changed() ->
 
 
 @pytest.mark.feature("aibridge", 14)
+@pytest.mark.feature("gateway", 32)
 async def test_what_is_under_way_can_be_seen() -> None:
     subject = bridge()
     reply = await subject.handle(post())
@@ -144,6 +146,7 @@ async def test_what_is_under_way_can_be_seen() -> None:
         (MESSAGES, {"message", "type"}),
     ],
 )
+@pytest.mark.feature("gateway", 29)
 async def test_bad_json_is_answered_in_the_clients_own_error_shape(
     url: str, shape: set[str]
 ) -> None:
@@ -157,6 +160,7 @@ async def test_bad_json_is_answered_in_the_clients_own_error_shape(
 
 
 @pytest.mark.feature("aibridge", 4)
+@pytest.mark.feature("gateway", 38)
 async def test_a_background_response_is_refused_for_good_and_on_record() -> None:
     script = Script("never said")
     subject = bridge(script)
@@ -182,6 +186,7 @@ async def test_bad_json_is_recorded_as_it_came() -> None:
     assert (kept.request.body, kept.status, kept.error_type) == (b"{", 400, "invalid_request")
 
 
+@pytest.mark.feature("gateway", 12)
 async def test_a_store_that_cannot_take_the_start_refuses_the_call() -> None:
     script = Script("never said")
     subject = bridge(script, store=Full())
@@ -267,6 +272,7 @@ async def test_a_stream_cut_at_an_event_border_ends_with_the_dialects_error_even
     )
 
 
+@pytest.mark.feature("gateway", 19, 31)
 async def test_a_client_that_leaves_is_recorded_with_what_it_got() -> None:
     subject = bridge(Script("one two three"))
     request = post(body=BODY[:-1] + b',"stream":true}')
@@ -371,6 +377,7 @@ class Client:
 
 
 @pytest.mark.feature("aibridge", 12)
+@pytest.mark.feature("gateway", 20)
 def test_a_store_of_the_users_own_is_told_everything_in_order() -> None:
     client = Client()
     with Bridge(Script("Hello"), store=client, environ={}) as bridge:

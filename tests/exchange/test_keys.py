@@ -66,6 +66,7 @@ class Asking:
 
 
 @pytest.mark.parametrize("status", [401, 429])
+@pytest.mark.feature("gateway", 34)
 async def test_the_next_key_is_asked_at_once_where_one_is_no_good(status: int) -> None:
     ask = Asking(Upstream(one=status), ONE, TWO)
 

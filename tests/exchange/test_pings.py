@@ -55,6 +55,7 @@ def pinged(body: bytes, said: bytes) -> httpx2.MockTransport:
     )
 
 
+@pytest.mark.feature("gateway", 28)
 def test_the_anthropic_sdk_reads_over_pings() -> None:
     transport = pinged(ANTHROPIC.fixture("text.sse"), EVENT)
 
@@ -66,6 +67,7 @@ def test_the_anthropic_sdk_reads_over_pings() -> None:
         assert stream.get_final_text() == ANTHROPIC.text_of("text.sse")
 
 
+@pytest.mark.feature("gateway", 28)
 def test_the_openai_sdk_reads_over_comments() -> None:
     transport = pinged(OPENAI.fixture("text.sse"), COMMENT)
 

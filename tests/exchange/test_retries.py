@@ -59,6 +59,7 @@ async def tried(upstream: Upstream, times: int = 2) -> tuple[int, list[float]]:
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
+@pytest.mark.feature("gateway", 30)
 async def test_what_may_pass_is_asked_again_each_time_later(status: int) -> None:
     upstream = Upstream((status, {}), (status, {}), (200, {}))
 
@@ -100,6 +101,7 @@ async def test_the_wait_has_a_longest_and_some_chance() -> None:
         ({"retry-after": "Sat, 21 Nov 2026 08:00:20"}, 0.5),
     ],
 )
+@pytest.mark.feature("gateway", 30)
 async def test_the_provider_says_how_long_to_wait(fields: dict[str, str], wait_s: float) -> None:
     upstream = Upstream((429, fields), (200, {}))
 

@@ -44,6 +44,7 @@ def to_server(path: str, body: bytes = BODY) -> Request:
         ("/zai/api/paas/v4/chat/completions", "zai", "openai.chat", "/chat/completions"),
     ],
 )
+@pytest.mark.feature("gateway", 1)
 def test_a_server_finds_provider_and_dialect_by_the_path(
     path: str, provider: str, dialect: str, target: str
 ) -> None:
@@ -161,6 +162,7 @@ def test_deep_json_is_refused_and_does_not_crash() -> None:
 
 @pytest.mark.feature("aibridge", 3, 17)
 @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/v1/files", "/unheard/v1/files"])
+@pytest.mark.feature("gateway", 1, 7)
 def test_a_server_has_no_other_routes(path: str) -> None:
     router, request = Router(), to_server(path)
 
@@ -199,6 +201,7 @@ def passed(path: str, method: str = "GET", **passthrough: list[str]) -> str:
         ("/openai/v1/responses/..%5Cfiles", ""),
     ],
 )
+@pytest.mark.feature("gateway", 7)
 def test_a_server_passes_on_what_its_provider_lists_and_nothing_beside(
     path: str, target: str
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_server_passes_on_what_its_provider_lists_and_nothing_beside(
 
 
 @pytest.mark.feature("aibridge", 17)
+@pytest.mark.feature("gateway", 7)
 def test_a_bridge_may_let_more_through_or_everything() -> None:
     assert passed("/openai/v1/files/f_1/content", openai=["/files/"]) == "/files/f_1/content"
     assert passed("/openai/v1/files/f_1/content", openai=["/files"]) == ""
@@ -241,6 +245,7 @@ def test_a_name_is_given_once() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/openai/v1/responses"])
+@pytest.mark.feature("gateway", 38)
 def test_a_server_refuses_a_background_response(path: str) -> None:
     request = to_server(path, b'{"model":"m","input":"hi","background":true,"stream":true}')
     router = Router()

@@ -134,6 +134,7 @@ def test_a_round_without_a_price_leaves_the_sum_open():
     assert frames.interceptions([priced, unpriced])["cost_usd"].isna().all()
 
 
+@pytest.mark.feature("gateway", 13)
 def test_an_error_of_the_bridge_goes_before_the_providers():
     told = Interception("i1", NOON, request({}), error_type="timeout", error="too slow")
     shelf = Shelf([told], [record("openai.chat", "error_400.json")])
@@ -148,6 +149,7 @@ def test_an_error_of_the_bridge_goes_before_the_providers():
 
 
 @pytest.mark.feature("aibridge", 11)
+@pytest.mark.feature("gateway", 14)
 def test_every_answer_with_usage_has_a_row():
     chat = record("openai.chat", "cached.sse")
     silent = record("openai.chat", "usage_absent.sse")
@@ -249,6 +251,7 @@ PROMPTS = [
 
 @pytest.mark.feature("aibridge", 10, 11)
 @pytest.mark.parametrize(("dialect", "asked", "prompt"), PROMPTS, ids=str)
+@pytest.mark.feature("gateway", 15)
 def test_a_prompt_is_what_the_user_said_last(dialect, asked, prompt):
     name = "completion.sse" if dialect == "opaque" else "text.sse"
     made = record(dialect, name, request=request(asked))
@@ -260,6 +263,7 @@ def test_a_prompt_is_what_the_user_said_last(dialect, asked, prompt):
     assert_frame_equal(found, frame("prompts", *rows))
 
 
+@pytest.mark.feature("gateway", 15)
 def test_a_prompt_is_told_once_however_many_rounds_follow():
     first = record("anthropic.messages", "tool_call.sse", request=request({"messages": [HELLO]}))
     second = replace(first, round=1)
@@ -295,6 +299,7 @@ def test_a_call_that_was_refused_still_had_a_prompt():
 
 
 @pytest.mark.feature("aibridge", 11)
+@pytest.mark.feature("gateway", 16)
 def test_every_tool_call_has_a_row_the_providers_own_too():
     parallel = record("anthropic.messages", "parallel_tool_calls.sse")
     search = record("anthropic.messages", "server_tools.sse", id="i2")
@@ -362,6 +367,7 @@ def test_arguments_are_always_json(dialect, name):
 # thoughts
 
 
+@pytest.mark.feature("gateway", 17)
 def test_every_thinking_block_with_text_has_a_row():
     names = {
         "anthropic.messages": ["thinking.sse", "thinking_redacted.sse"],

@@ -108,6 +108,7 @@ def joined(texts: list[str]) -> str:
     return "".join(texts)
 
 
+@pytest.mark.feature("gateway", 22)
 def test_two_rounds_are_one_answer_with_the_sum_of_tokens(ask: Any, streaming: bool):
     script = Script(calls(ToolCall("a", "clock", {"zone": "CET"}), text="Well. "), says("Noon."))
     with Bridge(script, tools=[clock]) as bridge:
@@ -121,6 +122,7 @@ def test_two_rounds_are_one_answer_with_the_sum_of_tokens(ask: Any, streaming: b
 
 
 @pytest.mark.feature("aibridge", 11)
+@pytest.mark.feature("gateway", 16, 25)
 def test_three_rounds_with_parallel_calls_of_one_tool_run_each(ask: Any, streaming: bool):
     both = calls(ToolCall("a", "add", {"a": 1, "b": 2}), ToolCall("b", "add", {"a": 3, "b": 4}))
     script = Script(both, calls(ToolCall("c", "clock", {})), says("Done."))
@@ -146,6 +148,7 @@ def test_a_clients_own_parallel_calls_reach_it(ask: Any, streaming: bool):
     assert uses == [("mine", {"x": 1}), ("mine", {"x": 2})]
 
 
+@pytest.mark.feature("gateway", 25, 41)
 def test_what_goes_wrong_with_a_tool_is_told_to_the_model(ask: Any, streaming: bool):
     def broken() -> str:
         raise LookupError("no such page")
@@ -185,6 +188,7 @@ def test_a_long_result_is_cut(ask: Any, streaming: bool):
     assert told.context.messages[-1].content == (cut,)
 
 
+@pytest.mark.feature("gateway", 25)
 def test_a_model_that_never_answers_is_stopped(ask: Any, streaming: bool):
     script = Script(*[calls(ToolCall("a", "clock", {})) for _ in range(9)])
     with Bridge(script, tools=[clock], tool_limits=ToolLimits(rounds=3)) as bridge:

@@ -159,6 +159,7 @@ CALLED = sorted({(path, name) for path in STREAMS for name in called_in(path)})
 @pytest.mark.parametrize(
     ("path", "name"), CALLED, ids=[f"{path.parent.name}/{path.stem}-{n}" for path, n in CALLED]
 )
+@pytest.mark.feature("gateway", 23, 25)
 async def test_a_call_of_ours_is_cut_out_of_any_stream_and_told_to_the_provider(
     path: Path, name: str
 ):
@@ -187,6 +188,7 @@ async def test_a_call_of_ours_is_cut_out_of_any_stream_and_told_to_the_provider(
         assert again == [(c.id, c.name, c.arguments) for c in said.tool_calls if not c.server]
 
 
+@pytest.mark.feature("gateway", 24)
 def test_tools_are_added_sorted_and_before_those_of_an_anthropic_client():
     theirs = {"name": "mine", "input_schema": {}, "cache_control": {"type": "ephemeral"}}
 

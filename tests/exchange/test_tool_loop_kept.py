@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from llmbridge import Bridge
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
@@ -158,6 +160,7 @@ STOPPED: Any = {
 }
 
 
+@pytest.mark.feature("gateway", 22, 23)
 async def test_anthropics_unknown_events_blocks_and_fields_stay():
     first = events(": hello\n\n", STARTED, NEWS, *THINKS, *SEARCHES, *CALLS, *ENDED)
     second = events(AGAIN, NEWS, *SPEAKS, STOPPED, {"type": "message_stop"})
@@ -229,6 +232,7 @@ def total(id: str, **usage: Any) -> Any:
     return {"id": id, "object": "chat.completion.chunk", "choices": [], "usage": usage}
 
 
+@pytest.mark.feature("gateway", 22, 23)
 async def test_chats_unknown_fields_stay_and_signatures_go_back():
     signed: Any = {"google": {"thought_signature": "c2ln"}}
     call: Any = {
@@ -312,6 +316,7 @@ def response(id: str, *output: Any, **more: Any) -> Any:
     return {"id": id, "object": "response", "model": "m", "output": list(output), **more}
 
 
+@pytest.mark.feature("gateway", 22, 23)
 async def test_responses_unknown_items_and_encrypted_reasoning_stay():
     thought: Any = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "c2ln"}
     odd: Any = {"id": "od_1", "type": "odd_call", "status": "completed", "x": 1.50}

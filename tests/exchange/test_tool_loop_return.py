@@ -51,6 +51,7 @@ def told(bridge: Bridge) -> list[tuple[str, ...]]:
 
 @STREAMING
 @pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.feature("gateway", 25)
 def test_calls_of_both_sides_in_one_answer_are_both_answered(kind: str, streaming: bool):
     both = says("Well.", ToolCall("a", "clock"), ToolCall("b", "mine"))
     with Bridge(Script(both, says("Done.")), tools=[clock]) as bridge:

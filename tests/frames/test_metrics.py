@@ -49,6 +49,7 @@ def samples(bridge: Bridge) -> dict[str, float]:
 
 
 @pytest.mark.feature("aibridge", 13)
+@pytest.mark.feature("gateway", 35)
 def test_calls_tokens_prompts_and_tools_are_counted(bridge: Bridge) -> None:
     for _ in range(3):
         ask(bridge)
@@ -76,6 +77,7 @@ def test_calls_tokens_prompts_and_tools_are_counted(bridge: Bridge) -> None:
     assert found[f"non_injected_tool_selections_total [{model}, {name}, {provider}]"] == 2
 
 
+@pytest.mark.feature("gateway", 35)
 def test_the_sums_are_those_of_the_frames(bridge: Bridge) -> None:
     for _ in range(3):
         ask(bridge)

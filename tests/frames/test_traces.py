@@ -60,6 +60,7 @@ def told(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
+@pytest.mark.feature("gateway", 36)
 def test_a_call_is_a_span_with_its_round_below(spans: Spans) -> None:
     with bridge_of(spans, reply("It is noon.", usage=USAGE)) as bridge:
         ask(bridge, **{"x-llmbridge-actor": "ann"})
@@ -120,6 +121,7 @@ def test_an_error_is_told_by_its_type(spans: Spans) -> None:
     assert told(inner)["http.response.status_code"] == 429
 
 
+@pytest.mark.feature("gateway", 36)
 def test_tools_that_the_bridge_ran_are_spans(spans: Spans) -> None:
     def clock(zone: str) -> str:
         """The time."""

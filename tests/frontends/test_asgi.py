@@ -183,6 +183,7 @@ async def test_the_same_head_is_another_request_at_another_address():
 
 @pytest.mark.feature("aibridge", 1)
 @pytest.mark.parametrize("name", ["x-llmbridge-actor", "x-ai-bridge-actor-id"])
+@pytest.mark.feature("gateway", 11)
 async def test_the_actor_is_taken_from_the_head_and_goes_no_further(name):
     handle = FakeHandle(b"{}")
     fields = {name: "alice", "x-ai-bridge-actor-metadata-team": "red"}
@@ -445,6 +446,7 @@ async def test_a_reply_without_a_body_has_no_length(status):
     assert client.fields == {}
 
 
+@pytest.mark.feature("gateway", 27)
 async def test_a_reply_that_fails_before_its_first_byte_is_a_real_error():
     client = await Client().ask(app_of(FakeHandle(Stillborn)))
 
@@ -502,6 +504,7 @@ async def test_a_client_that_leaves_before_the_head_ends_the_call():
     assert (client.sent, handle.given_up.get_nowait()) == ([], ("client_gone",))
 
 
+@pytest.mark.feature("gateway", 31)
 async def test_a_client_that_leaves_mid_stream_ends_the_reply():
     handle, client = FakeHandle(unfinished), Client()
 
@@ -607,6 +610,7 @@ async def pinged(client: Client, handle: FakeHandle, times: int) -> None:
     [(unfinished, [EVENTS[0]]), (held_before_its_first_event, [])],
     ids=["between events", "before the first"],
 )
+@pytest.mark.feature("gateway", 28)
 async def test_a_silent_stream_is_kept_alive_between_its_events(pieces, before):
     handle, client = FakeHandle(pieces, ping=lambda: PING), Client()
 
@@ -686,6 +690,7 @@ async def slow_start(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.feature("aibridge", 14)
+@pytest.mark.feature("gateway", 32)
 async def test_shutdown_says_goodbye_on_open_streams():
     handle = FakeHandle(unfinished, farewell=lambda error: b"event: error\n\n")
     app, client = app_of(handle), Client()
@@ -740,6 +745,7 @@ async def test_shutdown_does_not_wait_for_uploads():
     assert client.status == 503
 
 
+@pytest.mark.feature("gateway", 32)
 async def test_calls_that_come_during_shutdown_are_refused():
     handle = FakeHandle(unfinished, farewell=lambda error: b"event: error\n\n")
     app, client = app_of(handle), Client()

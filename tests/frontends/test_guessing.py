@@ -27,6 +27,7 @@ UUID = "0b9c1c3e-1111-4222-8333-444455556666"
         ("", None),
     ],
 )
+@pytest.mark.feature("gateway", 18)
 def test_a_program_is_known_by_how_its_user_agent_begins(agent: str, client: str | None) -> None:
     assert client_of({"user-agent": agent}) == client
 
@@ -40,6 +41,7 @@ def test_a_program_is_known_by_how_its_user_agent_begins(agent: str, client: str
         ({"x-cursor-client-version": "1", "user-agent": "connect-es/1"}, "Cursor"),
     ],
 )
+@pytest.mark.feature("gateway", 18)
 def test_some_programs_are_known_by_another_field(fields: dict[str, str], client: str) -> None:
     assert client_of(fields) == client
 
@@ -57,6 +59,7 @@ def test_some_programs_are_known_by_another_field(fields: dict[str, str], client
         "x-coder-chat-id",
     ],
 )
+@pytest.mark.feature("gateway", 18)
 def test_a_session_is_named_by_the_programs_own_field(name: str) -> None:
     assert session_in_fields({name: f" {UUID} "}) == UUID
     assert session_in_fields({name: " "}) is None
@@ -74,6 +77,7 @@ def test_a_session_is_named_by_the_programs_own_field(name: str) -> None:
         (None, None),
     ],
 )
+@pytest.mark.feature("gateway", 18)
 def test_claude_code_may_say_its_session_inside_the_users_id(
     user: object, session: str | None
 ) -> None:

@@ -122,6 +122,7 @@ async def test_a_client_that_leaves_while_its_start_is_written_is_on_record(data
 
 
 @pytest.mark.feature("anthropic-proxy", 6)
+@pytest.mark.feature("gateway", 12)
 def test_a_row_is_there_before_the_provider_is_asked_and_complete_afterwards(database):
     columns = 'SELECT model, status, "end" FROM interceptions'
     seen: list[object] = []

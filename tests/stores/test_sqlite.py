@@ -153,6 +153,7 @@ async def test_a_start_behind_many_rows_that_cannot_be_written_is_refused(path):
 
 
 @pytest.mark.feature("aibridge", 13)
+@pytest.mark.feature("gateway", 19)
 def test_a_call_that_has_begun_does_not_wait_for_the_disk(path):
     with closing(sqlite3.connect(path, check_same_thread=False)) as other:
 

@@ -8,6 +8,7 @@ from tests.exchange.test_tool_runner import KEPT, rows, run_all
 
 
 @pytest.mark.feature("aibridge", 11)
+@pytest.mark.feature("gateway", 16, 41)
 def test_every_run_is_a_row_with_its_outcome_and_its_own_duration(store: Any):
     with run_all(store) as bridge:
         found = bridge.frames.tool_calls()

@@ -80,6 +80,7 @@ def ran(bridge: Bridge) -> list[tuple[Any, ...]]:
 @pytest.mark.feature("aibridge", 11, 16)
 @pytest.mark.parametrize("streaming", [True, False], ids=["stream", "block"])
 @pytest.mark.parametrize("kind", ["anthropic", "chat", "responses"])
+@pytest.mark.feature("gateway", 25)
 def test_three_rounds_are_one_answer_for_a_sync_sdk(bridge: Bridge, kind: str, streaming: bool):
     STAGE.script = Script(*THREE)
 
@@ -91,6 +92,7 @@ def test_three_rounds_are_one_answer_for_a_sync_sdk(bridge: Bridge, kind: str, s
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["stream", "block"])
 @pytest.mark.parametrize("kind", ["anthropic", "chat", "responses"])
+@pytest.mark.feature("gateway", 25)
 async def test_three_rounds_are_one_answer_for_an_async_sdk(
     bridge: Bridge, kind: str, streaming: bool
 ):
@@ -104,6 +106,7 @@ async def test_three_rounds_are_one_answer_for_an_async_sdk(
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["stream", "block"])
 @pytest.mark.parametrize("kind", ["anthropic", "chat", "responses"])
+@pytest.mark.feature("gateway", 25)
 def test_calls_of_all_sides_in_one_answer(bridge: Bridge, kind: str, streaming: bool):
     mixed = turn(
         ToolCall("a", "clock"),

@@ -126,6 +126,7 @@ def test_a_server_and_a_function_are_offered_together_and_run():
     assert weather.parameters["required"] == ["city"]
 
 
+@pytest.mark.feature("gateway", 24)
 def test_two_servers_may_have_the_same_tools_and_names_that_providers_refuse():
     servers = [stdio(name, allow="^(path|weather)") for name in ("sky", "sea")]
     script = Script(calls("bmcp_sea_weather", city="Oslo"), "One.", "Two.")
@@ -155,6 +156,7 @@ def test_two_servers_may_have_the_same_tools_and_names_that_providers_refuse():
         ({"allow": "^(c|w)", "deny": "crash"}, ["weather"]),
     ],
 )
+@pytest.mark.feature("gateway", 24)
 def test_patterns_say_which_tools_are_offered_in_order(patterns: Any, left: list[str]):
     server = stdio(**patterns)
     with Bridge(Script("Hello"), tools=[server]):

@@ -62,6 +62,7 @@ CUTS = (an_event_a_packet, all_at_once, byte_by_byte)
 @pytest.mark.parametrize(
     "name", ["text.sse", "unicode.sse", "tool_call.sse", "crlf.sse", "comments.sse"]
 )
+@pytest.mark.feature("gateway", 3, 4, 5)
 async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
     wire: Wire, name: str, cut: Callable[[bytes], Iterable[bytes]]
 ) -> None:
@@ -79,6 +80,7 @@ async def test_a_stream_passes_byte_for_byte_however_it_is_cut(
 
 @pytest.mark.feature("anthropic-proxy", 1, 3)
 @both
+@pytest.mark.feature("gateway", 3, 4, 5, 29)
 async def test_a_blocking_answer_passes_byte_for_byte(wire: Wire) -> None:
     sent = wire.fixture("text.json")
     async with Provider(says(whole(sent))) as provider:
@@ -231,6 +233,7 @@ async def test_a_connection_is_used_again(wire: Wire) -> None:
 
 
 @pytest.mark.feature("aibridge", 10)
+@pytest.mark.feature("gateway", 9)
 async def test_the_provider_gets_the_body_as_it_was_and_the_fields_but_for_the_hops_own() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         bridge = bridge_to(provider.url)
@@ -284,6 +287,7 @@ async def test_a_key_that_is_refused_gives_way_to_the_next_and_the_record_tells_
     assert not any(key in kept for key in keys)
 
 
+@pytest.mark.feature("gateway", 10)
 async def test_the_record_tells_which_key_a_client_brought() -> None:
     async with (
         Provider(says(whole(b"{}"))) as provider,
@@ -311,6 +315,7 @@ async def test_the_clients_own_version_of_the_api_stays() -> None:
         ("/openai/v1/files/a~b/content", "/v1/files/a~b/content"),
     ],
 )
+@pytest.mark.feature("gateway", 8)
 async def test_path_and_query_go_on_as_they_are(path: str, target: str) -> None:
     async with (
         Provider(says(whole(b"{}"))) as provider,
@@ -322,6 +327,7 @@ async def test_path_and_query_go_on_as_they_are(path: str, target: str) -> None:
 
 
 @pytest.mark.feature("aibridge", 7)
+@pytest.mark.feature("gateway", 8)
 async def test_a_base_url_with_a_prefix_keeps_it() -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         bridge = bridge_to("", base_urls={"openai": f"{provider.url}/proxy/v1"})
@@ -332,6 +338,7 @@ async def test_a_base_url_with_a_prefix_keeps_it() -> None:
 
 
 @pytest.mark.feature("aibridge", 2, 7, 17)
+@pytest.mark.feature("gateway", 2)
 async def test_instances_of_one_provider_have_each_their_name_address_key_and_routes() -> None:
     def instance(name: str, url: str, key: str) -> Row:
         return Row(name, f"{url}/{name}/v1", key=key, passthrough=("/files/",))
@@ -401,6 +408,7 @@ async def test_the_clients_own_credentials_never_leave(wire: Wire) -> None:
 
 @pytest.mark.feature("aibridge", 1)
 @pytest.mark.parametrize("told", [True, False])
+@pytest.mark.feature("gateway", 11)
 async def test_the_provider_is_told_who_asks_only_where_that_is_wanted(told: bool) -> None:
     claimed = {"x_ai_bridge_actor_id": "eve", "x_ai_bridge_actor_metadata_role": "admin"}
     async with Provider(says(whole(b"{}"))) as provider:
@@ -415,6 +423,7 @@ async def test_the_provider_is_told_who_asks_only_where_that_is_wanted(told: boo
 
 
 @both
+@pytest.mark.feature("gateway", 10)
 async def test_clients_may_bring_their_own_key_where_the_bridge_has_none(wire: Wire) -> None:
     async with Provider(says(whole(b"{}"))) as provider:
         bridge = bridge_to(provider.url, Live(client_keys=True), environ={})

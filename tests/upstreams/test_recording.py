@@ -87,6 +87,7 @@ async def heard_in_two(
 @pytest.mark.feature("replay", 1)
 @both
 @frontends
+@pytest.mark.feature("gateway", 5, 37)
 async def test_what_is_recorded_comes_at_once_and_again_byte_for_byte(
     wire: Wire, client: Frontend, path: Path
 ) -> None:

@@ -403,6 +403,7 @@ def as_spelled(event: SSE, like: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.feature("aibridge", 15)
 @needs_shared
 @pytest.mark.parametrize(("case", "split"), vectors())
+@pytest.mark.feature("gateway", 39)
 def test_conformance_vector(case, split):
     wanted = as_expected(case["expect"]["events"])
 
