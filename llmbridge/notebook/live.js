@@ -712,7 +712,8 @@ class View {
     const trace = this.trace;
     if (!trace) return;
     this.playing = null;
-    this.cursor = Math.max(trace.base, Math.min(count, trace.count));
+    // What lies before a keyframe may still be on its way: the wish is kept.
+    this.cursor = Math.max(0, Math.min(count, trace.count));
     if (this.cursor === trace.count && !trace.live) this.cursor = null;
     this.repaint();
   }
@@ -899,7 +900,7 @@ class View {
     this.paintList(listed, every);
     if (!trace) return;
     if (trace.lacks) this.store.want(trace);
-    const count = Math.min(this.cursor ?? trace.count, trace.count);
+    const count = Math.max(trace.base, Math.min(this.cursor ?? trace.count, trace.count));
     const state = trace.at(count);
     mark(this.root, "selected", trace.id);
     mark(this.root, "status", trace.facts.status);
@@ -1057,7 +1058,6 @@ class View {
       p.play.setAttribute("aria-label", label);
       p.play.title = label;
     }
-    p.slider.min = String(trace.base);
     p.slider.max = String(trace.count);
     if (Number(p.slider.value) !== count) p.slider.value = String(count);
     const gap = count > trace.base ? trace.gap(count - 1) : null;

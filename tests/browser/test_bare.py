@@ -258,6 +258,23 @@ def test_a_gap_waits_for_the_keyframe_and_asks_nobody_in_vain(bare: Make) -> Non
     assert page.blocks == [["text", "one two three four "]]
 
 
+def test_who_scrubs_before_the_keyframe_gets_there_when_the_kernel_has_answered(bare: Make) -> None:
+    trace = begun()
+    for place in range(3000):
+        grow(trace, place, BlockDelta(0, f"word{place} "))
+    page, traces = bare(), {"i1": trace}
+    outbox = Outbox(page)
+    outbox.begin(traces)
+
+    page.go(3)
+    before = page.known["shown"]
+    outbox.want(page.sent[0]["id"])
+    outbox.flush(traces, 1.0)
+
+    assert (before, page.known["shown"]) == ("3001", "3")
+    assert page.blocks == [["text", "word0 word1 "]]
+
+
 def batch(trace: Trace, start: int, end: int) -> dict[str, Any]:
     told = [[trace.id, start, trace.rows[start:end], {**trace.summary(), "n": end}, {}]]
     return {"k": "events", "j": json.dumps(told), "control": ""}
