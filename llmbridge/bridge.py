@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 
 from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.exchange.bodiless import BodilessStore
 from llmbridge.exchange.breaker import CircuitBreaker
 from llmbridge.exchange.budgets import Budget
 from llmbridge.exchange.call import Handle, Handler, Interceptor, Request, chain
@@ -75,8 +76,8 @@ class Bridge(Clients, Inspected):
     """Stands between LLM clients and providers: relays, replays, records.
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
-    what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory. `interceptors` see each call,
-    first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
+    what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory; without `record_bodies` what was
+    said is left out. `interceptors` see each call, first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
     provider with its key, `routes` sends bare requests elsewhere by model, `passthrough` names further paths of a
     provider that a server passes on, such as `{"openai": ["/files/"]}`. `tools` (functions, toolboxes) are offered to
     models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
@@ -93,6 +94,7 @@ class Bridge(Clients, Inspected):
         upstream: Handler | None = None,
         *,
         store: Store | str | os.PathLike[str] | None = None,
+        record_bodies: bool = True,
         interceptors: Sequence[Interceptor] = (),
         faults: Sequence[Fault] = (),
         providers: Iterable[Provider] = (),
@@ -126,7 +128,8 @@ class Bridge(Clients, Inspected):
         redactor = Redactor(secrets_of(environ) | {key for row in rows for key in row.keys})
         self._redactor = redactor
         self._equip(self.upstream)
-        meter = Meter(self.store, rules_of(budgets, rate_limits, self.store))
+        kept = self.store if record_bodies else BodilessStore(self.store)
+        meter = Meter(kept, rules_of(budgets, rate_limits, self.store))
         watchers, stops = Watchers(), Stops()
         recorder = Recorder(meter if meter.bounds else self.store, redactor, watchers=watchers)
         self._faults = Faults(faults)
@@ -159,7 +162,7 @@ class Bridge(Clients, Inspected):
         )
         # Looked up for each call: a cassette may stand in for a while.
         handler = chain(interceptors, lambda call: self.upstream(call))
-        self.handle = Intake(self._router, handler, self.store, redactor, watchers=watchers)
+        self.handle = Intake(self._router, handler, kept, redactor, watchers=watchers)
         inflight = self.handle.inflight
         self._inspect(watchers, stops, recorder, redactor, self.store, inflight, self._portal)
         self._calliope = calliope

@@ -468,7 +468,7 @@ OPTIONS = {
     "usage": "--store --by --since --json",
     "export": "--store --to --force --json",
     "token": "--json",
-    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --workers --upstream --config --log --log-format --metrics --traces --allow-remote --allowed-host --tls-cert --tls-key",
+    "serve": "--host --port --token --no-token --replay --mode --record --speed --store --no-bodies --workers --upstream --config --log --log-format --metrics --traces --allow-remote --allowed-host --tls-cert --tls-key",
 }
 
 

@@ -267,6 +267,13 @@ def serve(
             show_default="memory",
         ),
     ] = None,
+    no_bodies: Annotated[
+        bool,
+        typer.Option(
+            "--no-bodies",
+            help="Keep neither prompts nor answers in the --store: who asked, when, what it took, which tools.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -363,6 +370,7 @@ def serve(
         record=record,
         speed=speed,
         store=store,
+        record_bodies=not no_bodies,
         workers=workers,
         upstream=base_urls(upstream or ()),
         allow_remote=allow_remote,

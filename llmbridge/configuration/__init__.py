@@ -119,6 +119,7 @@ class Configuration:
             bridge = Bridge(
                 upstream or self.upstream(),
                 store=kept if store is None else store,
+                record_bodies=said.record_bodies,
                 providers=[_row(row) for row in said.providers],
                 base_urls=said.upstream,
                 routes=said.routes,

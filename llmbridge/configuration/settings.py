@@ -148,6 +148,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record: str | None = None
     speed: float | None = None
     store: str | None = None
+    record_bodies: bool = True
     workers: int | None = None
     upstream: dict[str, str] = {}
     providers: tuple[ProviderRow, ...] = ()

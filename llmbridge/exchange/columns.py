@@ -85,6 +85,7 @@ INTERCEPTIONS = (
     Column("providers", TEXT, "all who were asked, as JSON: what the filter `provider` looks at"),
     Column("dialects", TEXT, "the client's and the providers', as JSON: for the filter `dialect`"),
     Column("models", TEXT, "all asked for and all that answered, as JSON: for the filter `model`"),
+    Column("bodies", FACT, "False where prompts and answers were not to be recorded"),
 )
 """One row per interception, interception_id as the index; tokens, cost, events and bytes are sums over its rounds."""
 
@@ -115,7 +116,11 @@ TOOL_CALLS = (
     _RESPONSE_ID,
     Column("tool_call_id", TEXT, "the provider's id of the call"),
     Column("name", TEXT, "the tool"),
-    Column("arguments", TEXT, "as JSON, always valid: of a call cut short, what it determines"),
+    Column(
+        "arguments",
+        TEXT,
+        "as JSON, always valid: of a call cut short, what it determines; NA where bodies are not recorded",
+    ),
     Column("injected", FACT, "it was for the bridge to run, and the client has not seen it"),
     Column("server", TEXT, "who ran it: an MCP server's name; provider where that ran it itself"),
     Column("result", TEXT, "what the tool answered, where the bridge ran it"),

@@ -10,7 +10,7 @@ from llmbridge.canon.events import BlockDelta, Snapshot
 from llmbridge.canon.messages import Ask, AssistantMessage
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.exchange.codec import is_event_stream
-from llmbridge.exchange.record import Interception, Record
+from llmbridge.exchange.record import BODY, Interception, Record
 from llmbridge.providers import dialect_named
 from llmbridge.wire.sse import SSE, SSEDecoder
 
@@ -87,6 +87,11 @@ class Entry:
         """True when a recording answered."""
         told = self.interception is not None and self.interception.replayed
         return told or any(record.replayed for record in self.records)
+
+    @property
+    def bodies(self) -> bool | None:
+        """False where prompts and answers were not to be recorded."""
+        return all(BODY not in record.redacted for record in self.records) if self.records else None
 
     @property
     def started_at(self) -> datetime | None:

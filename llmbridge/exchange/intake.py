@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from secrets import token_hex
+from typing import Protocol
 
 from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
 from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request
 from llmbridge.exchange.failure import error_reply
 from llmbridge.exchange.log import log_ended, log_received
-from llmbridge.exchange.record import Interception, Store
+from llmbridge.exchange.record import Interception
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
@@ -48,6 +49,16 @@ class _Known:
     routed: Call | BridgeError
 
 
+class Opens(Protocol):
+    """What an intake needs of a store."""
+
+    async def begin(self, interception: Interception) -> None:
+        """Returns once the start is durable; a failure refuses the call."""
+
+    def end(self, interception: Interception) -> None:
+        """Take the interception as it ended. Never waits."""
+
+
 class Intake:
     """The `Handle` that every frontend holds. `inflight` are the interceptions under way, by id.
 
@@ -58,7 +69,7 @@ class Intake:
         self,
         router: Router,
         handler: Handler,
-        store: Store,
+        store: Opens,
         redactor: Redactor,
         clock: Clock = utc_now,
         ids: Callable[[], str] = new_id,

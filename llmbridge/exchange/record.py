@@ -28,6 +28,10 @@ Chunk = tuple[float, bytes]
 """Seconds since the request was sent, and the bytes that came then."""
 
 
+BODY = "body"
+"""The rule that has fired, as `Record.redacted` tells it, where prompts and answers were not to be recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interception:
     """What one client asked of the bridge, and how that ended. Times are UTC."""

@@ -26,7 +26,7 @@ from llmbridge.exchange.entry import (
     utc,
 )
 from llmbridge.exchange.pricing import cost_usd
-from llmbridge.exchange.record import Record
+from llmbridge.exchange.record import BODY, Record
 from llmbridge.exchange.toolbox import ToolRun
 
 Row = tuple[object, ...]
@@ -72,6 +72,7 @@ def interception_rows(entries: Iterable[Entry]) -> Iterator[Row]:
             _names(entry.all_of("provider")),
             _names(entry.all_of("dialect")),
             _names(entry.models),
+            entry.bodies,
         )
 
 
@@ -127,7 +128,7 @@ def tool_call_rows(entries: Iterable[Entry]) -> Iterator[Row]:
                     message.response_id,
                     call.id or None,
                     call.name,
-                    _json(call.arguments),
+                    None if BODY in record.redacted else _json(call.arguments),
                     run is not None,
                     "provider" if call.server else run and run.server,
                     run and run.result,

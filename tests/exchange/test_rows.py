@@ -77,7 +77,7 @@ def test_an_interception_is_told_by_itself_and_by_its_rounds():
         (stream + answer).count(b"data:"),
         len(stream + answer),
         *(True, "stall", "end_turn", "claude-latest"),
-        *('["anthropic"]', '["anthropic.messages"]', '["claude-latest","claude-sonnet-5"]'),
+        *('["anthropic"]', '["anthropic.messages"]', '["claude-latest","claude-sonnet-5"]', True),
     )
     assert_frame_equal(found, frame("interceptions", row).set_index("interception_id"))
 
@@ -94,7 +94,7 @@ def test_a_record_alone_tells_of_its_interception():
         *(error["type"], error["message"], "error"),
         *(None, None, None, None, None, None, None),
         *(0, len(made.body), False, None, None, "gpt-4o-mini"),
-        *('["openai"]', '["openai.chat"]', '["gpt-4o-mini"]'),
+        *('["openai"]', '["openai.chat"]', '["gpt-4o-mini"]', True),
     )
     assert_frame_equal(found, frame("interceptions", row).set_index("interception_id"))
 
