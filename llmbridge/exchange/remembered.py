@@ -1,5 +1,6 @@
 """What was worked out before, kept for the next time that the same is asked. Bounded."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from threading import Lock
 from typing import Generic, TypeVar
@@ -22,7 +23,8 @@ class Remembered(Generic[V]):
     __slots__ = ("_bytes", "_found", "_limit_bytes", "_lock")
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
-        self._found: dict[Hashable, tuple[V, int]] = {}
+        # Of a plain dict the first key is the slower to find the more were dropped before it.
+        self._found = OrderedDict[Hashable, tuple[V, int]]()
         self._limit_bytes = limit_bytes
         self._bytes = 0
         self._lock = Lock()
@@ -42,6 +44,5 @@ class Remembered(Generic[V]):
             self._found[key] = (value, size_bytes)
             self._bytes += size_bytes - (before[1] if before else 0)
             while self._bytes > self._limit_bytes:
-                oldest = next(iter(self._found))
-                self._bytes -= self._found.pop(oldest)[1]
+                self._bytes -= self._found.popitem(last=False)[1][1]
         return value

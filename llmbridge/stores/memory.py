@@ -1,5 +1,6 @@
 """Interceptions and records in memory, for as long as the process lives."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from threading import Lock
 
@@ -21,7 +22,8 @@ class MemoryStore:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: give a positive number or None")
         self.max_bytes = max_bytes
         # Flat, since each object beside the two would be one more for the garbage collector, for ever.
-        self._kept: dict[str, Interception | None] = {}
+        # Ordered: of a plain dict the first key is the slower to find the more were dropped before it.
+        self._kept = OrderedDict[str, Interception | None]()
         self._places: dict[str, tuple[int, ...]] = {}
         self._records: dict[int, Record] = {}
         self._next = 0
