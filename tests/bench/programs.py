@@ -77,7 +77,7 @@ def pin(pid: int, core: int) -> None:
 
 @contextlib.contextmanager
 def running(name: str, command: Sequence[str], core: int) -> Iterator[Program]:
-    """Start a server that prints its port, and end it.
+    """Start a server that prints its port, alone or at the end of its URL, and end it.
 
     Its standard error goes to `.bench/NAME.log`.
     """
@@ -95,9 +95,10 @@ def running(name: str, command: Sequence[str], core: int) -> Iterator[Program]:
     pin(process.pid, core)
     try:
         line = process.stdout.readline() if process.stdout else b""
-        if not line.strip().isdigit():
+        port = line.strip().rpartition(b":")[2]
+        if not port.isdigit():
             raise BenchError(f"{name} did not start; {log} ends:\n{tail(log)}")
-        yield Program(name, int(line), process)
+        yield Program(name, int(port), process)
     finally:
         end(process)
 

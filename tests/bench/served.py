@@ -1,4 +1,4 @@
-"""llmbridge as a user would serve it, in a process of its own.
+"""llmbridge as `llmbridge serve` runs it, in a process of its own that ends with its standard input.
 
 python -m tests.bench.served relay http://127.0.0.1:PORT
 python -m tests.bench.served replay CASSETTE
@@ -6,27 +6,32 @@ python -m tests.bench.served pace CASSETTE
 python -m tests.bench.served record CASSETTE http://127.0.0.1:PORT
 """
 
+import os
+import signal
 import sys
-from urllib.parse import urlsplit
+from threading import Thread
 
-from llmbridge import Bridge, Live, Replay
+from llmbridge.cli import app
 
 
-def bridge_of(kind: str, source: str, provider: str = "") -> Bridge:
+def options(kind: str, source: str, provider: str = "") -> list[str]:
     if kind == "replay":
-        return Bridge(Replay(source, speed=0, strict=False))
+        return ["--replay", source]
     if kind == "pace":
-        return Bridge(Replay(source, speed=1, strict=False))
+        return ["--replay", source, "--speed", "1"]
     if kind == "record":
-        return Bridge(Replay(source, mode="all", upstream=Live()), base_urls={"openai": provider})
-    return Bridge(base_urls={"anthropic": source, "openai": source})
+        return ["--record", source, "--upstream", f"openai={provider}"]
+    return [f"--upstream={name}={source}" for name in ("anthropic", "openai")]
+
+
+def end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
-    with bridge_of(*sys.argv[1:]).serve(port=0, token=None) as server:
-        sys.stdout.write(f"{urlsplit(server.url).port}\n")
-        sys.stdout.flush()
-        sys.stdin.read()
+    Thread(target=end_with_input, daemon=True).start()
+    app(["serve", *options(*sys.argv[1:]), "--port=0", "--no-token", "--log=warning"])
 
 
 if __name__ == "__main__":
