@@ -2,7 +2,7 @@
 
 SHOWN = {
     "explore-a-stream": {
-        "setup": "Bridge(Replay(5 recordings, mode='none', speed=2), ...) text/html",
+        "setup": "Inspector(2 interceptions, 0 live) application/vnd.jupyter.widget-view+json text/html",
         "stream": "Look at two numbers. ... a smaller model, or for fewer words.",
         "partial": """
             110 events; text_delta 'Look at two numbers.\\n\\n**Time to'
@@ -90,6 +90,7 @@ SHOWN = {
         "keep": "True",
     },
     "replay-with-faults": {
+        "setup": "Inspector(7 interceptions, 0 live) application/vnd.jupyter.widget-view+json text/html",
         "program": "'whole after 73 pieces'",
         "refused": """
             whole after 73 pieces
@@ -120,6 +121,7 @@ SHOWN = {
         "end": "",
     },
     "compare-providers": {
+        "setup": "Inspector(18 interceptions, 0 live) application/vnd.jupyter.widget-view+json text/html",
         "ask": """
             anthropic: Air scatters blue light most.
             openai: Blue light is scattered by the air more than red light is.
