@@ -77,8 +77,8 @@ class Bridge(Clients, Inspected):
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
     what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory; without `record_bodies` what was
-    said is left out. `interceptors` see each call, first one outermost; `faults` are injected below them all. `providers` adds rows to the table, `base_urls` moves a
-    provider with its key, `routes` sends bare requests elsewhere by model, `passthrough` names further paths of a
+    said is left out. `interceptors` see each call, first one outermost; `faults` are injected below them all.
+    `providers` adds rows to the table, `base_urls` moves a provider with its key, `routes` sends bare requests elsewhere by model, `passthrough` names further paths of a
     provider that a server passes on, such as `{"openai": ["/files/"]}`. `tools` (functions, toolboxes) are offered to
     models and run here; `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries`
     times, while its client has not got a byte; a `breaker` leaves one alone that fails again and again. `people` come in
@@ -131,7 +131,7 @@ class Bridge(Clients, Inspected):
         kept = self.store if record_bodies else BodilessStore(self.store)
         meter = Meter(kept, rules_of(budgets, rate_limits, self.store))
         watchers, stops = Watchers(), Stops()
-        recorder = Recorder(meter if meter.bounds else self.store, redactor, watchers=watchers)
+        recorder = Recorder(meter if meter.bounds else kept, redactor, watchers=watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
         self._servers: list[Server] = []
