@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from threading import Lock
 from time import monotonic as system_monotonic
@@ -151,7 +151,7 @@ class Budgets:
             self._add(sums, spent)
         with self._lock:
             # What an answer does not say is in no store.
-            self._guessed += [_guess(each) for each in known if each.guessed_tokens]
+            self._guessed += [each.guessed for each in known if each.guessed_tokens]
             month = self._clock().date().replace(day=1)
             self._guessed = [each for each in self._guessed if each.day >= month]
             for spent in (*self._guessed, *self._counted):
@@ -175,10 +175,6 @@ class Budgets:
             key = each.key, _begun(each.bound, spent.day)
             taken = spent.usd if each.bound.unit == "usd" else spent.tokens
             sums[key] = sums.get(key, 0.0) + taken
-
-
-def _guess(spent: Spent) -> Spent:
-    return replace(spent, tokens=spent.guessed_tokens, usd=spent.guessed_usd)
 
 
 def _begun(bound: Bound, day: date) -> date:

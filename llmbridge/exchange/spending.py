@@ -35,6 +35,17 @@ class Spent:
     guessed_tokens: int = 0
     guessed_usd: float = 0.0
 
+    @property
+    def guessed(self) -> "Spent":
+        """What was guessed, alone."""
+        return replace(self, tokens=self.guessed_tokens, usd=self.guessed_usd)
+
+    @property
+    def told(self) -> "Spent":
+        """What was told, alone."""
+        tokens, usd = self.tokens - self.guessed_tokens, self.usd - self.guessed_usd
+        return Spent(self.actor, self.model, self.day, tokens, usd)
+
 
 def spent_in(record: Record, actor: str, model: str) -> Spent | None:
     """What an exchange took; None where it was nothing.

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from queue import Full, Queue
 from threading import Event, Thread
 
 from llmbridge.exchange.record import Interception, Record, Store
+from llmbridge.exchange.spending import Spent, spent_since
 
 _logger = logging.getLogger("llmbridge")
 
@@ -80,6 +82,15 @@ class FollowedStore:
     def records(self, **filters: object) -> Sequence[Record]:
         """Those of the store."""
         return self._store.records(**filters)
+
+    @property
+    def shared(self) -> bool:
+        """True where others may write to the store, too."""
+        return bool(getattr(self._store, "shared", False))
+
+    def spent(self, since: datetime) -> Iterator[Spent]:
+        """What was taken, as the store has it."""
+        return spent_since(self._store, since)
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._store)

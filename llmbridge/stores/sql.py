@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Interception, Record
+from llmbridge.exchange.spending import Spent
 from llmbridge.stores import sql_digests
 from llmbridge.stores.digester import Digester
 from llmbridge.stores.filters import matching
@@ -32,6 +33,7 @@ from llmbridge.stores.sql_rows import (
     record_row,
 )
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
+from llmbridge.stores.sql_spent import spent_since
 from llmbridge.stores.sql_writer import Job, SqlWriter
 from llmbridge.stores.sqlite import SqliteFile
 
@@ -94,6 +96,8 @@ class SqlStore:
     Raises:
         ConfigurationError: the URL is none of a database, or it cannot be opened.
     """
+
+    shared = True
 
     def __init__(self, url: str, *, safe_on_power_loss: bool = True) -> None:
         self._settle_in(_database(url, safe_on_power_loss=safe_on_power_loss))
@@ -178,6 +182,19 @@ class SqlStore:
         from llmbridge.stores.sql_reader import SqlReader  # noqa: PLC0415  # Arrow is loaded late
 
         return SqlReader(self._database)
+
+    def spent(self, since: datetime) -> list[Spent]:
+        """What the calls that began since then took, by all bridges that write here.
+
+        Raises:
+            StoreUnavailable: the database cannot be read, or what is kept not be written.
+        """
+        self.flush()
+        try:
+            return list(spent_since(self._database.engine, since))
+        except DBAPIError as error:
+            name = self._database.name
+            raise StoreUnavailable(f"{name!r} cannot be read: {_why(error)}") from error
 
     def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         """Delete the interceptions that began before that and are over, with their records; how many they are.
