@@ -19,7 +19,7 @@ from llmbridge.notebook.trace import Trace
 
 TICK_S = 0.03
 REMEMBERED = 50
-MAX_TRACES = 200
+MAX_TRACES = 100
 MAX_BYTES = 64 * 1024 * 1024
 """What all traces may take; the oldest that have ended go first."""
 
@@ -66,6 +66,11 @@ class Feed:
         self._reading = Lock()
         self._thread: Thread | None = None
         self._closing = Event()
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more comes."""
+        return self._closing.is_set()
 
     def show(self, viewer: Viewer) -> None:
         """Keep this one up to date until it is closed."""
@@ -155,7 +160,7 @@ class Feed:
                 del self.traces[trace.id]
 
     def _work(self) -> None:
-        self._remember()
+        self.remember()
         while True:
             self._wake.wait()
             self._wake.clear()
@@ -170,7 +175,7 @@ class Feed:
             self.tick(self._monotonic() + 3600)
             return
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Show what happened before, where the store has it at hand."""
         if not getattr(self._store, "at_once", False):
             return

@@ -37,6 +37,7 @@ class Inspected:
         self._stops = stops
         self._shown = (redactor, recorder.sent, store, inflight)
         self._door = portal
+        self._away = False
         self._feed: Feed | None = None
         self._control: Control | None = None
 
@@ -50,8 +51,11 @@ class Inspected:
         from llmbridge.notebook.feed import Feed  # noqa: PLC0415
         from llmbridge.notebook.widgets import live  # noqa: PLC0415
 
-        if self._feed is None or self._control is None:
+        if self._feed is None:
             self._feed = Feed(self._watchers, *self._shown)
+        if self._away:
+            self._feed.close()
+        elif self._control is None:
             self._control = Control(self.stop)
             self._door.open().call(self._control.open)
             self._door.before_end(self._control.close)
@@ -63,5 +67,6 @@ class Inspected:
 
     def _look_away(self) -> None:
         """Show what is left, and nothing more."""
+        self._away = True
         if self._feed is not None:
             self._feed.close()

@@ -272,13 +272,11 @@ class Trace {
       const [end, fresh] = block.lengths(count);
       blocks.push({ number, block, end, fresh, closed: block.closed < count });
     });
-    let facts = this.facts;
-    if (count < this.count) {
-      facts = { ...facts, usage: undefined, cost: undefined, raw_usage: undefined, stop_reason: undefined };
-      facts = { ...facts, stop: undefined, error: undefined, error_type: undefined, end: undefined };
-      for (const [event, known] of this.marks) if (event < count) facts = { ...facts, ...known };
-    }
-    return { blocks, facts };
+    const known = this.marks.filter(([event]) => event < count).map(([, facts]) => facts);
+    if (count === this.count) return { blocks, facts: Object.assign({}, ...known, this.facts) };
+    const open = { usage: undefined, cost: undefined, stop_reason: undefined, stop: undefined };
+    const unknown = { error: undefined, error_type: undefined, end: undefined };
+    return { blocks, facts: Object.assign({}, this.facts, open, unknown, ...known) };
   }
 }
 
@@ -290,6 +288,7 @@ class Store {
     this.traces = new Map(); // newest first
     this.views = new Set();
     this.control = "";
+    this.visible = true;
     this.seen = null; // what a view looked at, for the next one
     this.histories = new Map();
     this.hearing = [
@@ -364,6 +363,14 @@ class Store {
       trace.rebuild(rows);
     }
     this.changed();
+  }
+
+  /** Tell the kernel when nobody looks any more, and when somebody does. */
+  look() {
+    const visible = [...this.views].some((view) => view.visible);
+    if (visible === this.visible) return;
+    this.visible = visible;
+    this.model.send({ k: "visible", v: visible });
   }
 
   /** Ask for what is lacking, once in a while: a kernel that is busy answers late. */
@@ -585,7 +592,13 @@ class View {
     this.build(el);
     this.sizes = new ResizeObserver(() => this.repaint());
     this.sizes.observe(this.root);
-    this.sight = new IntersectionObserver(([entry]) => store.model.send({ k: "visible", v: entry.isIntersecting }));
+    // The canvas does not follow the theme by itself.
+    this.theme = new MutationObserver(() => this.repaint());
+    this.theme.observe(document.body, { attributes: true });
+    this.sight = new IntersectionObserver(([entry]) => {
+      this.visible = entry.isIntersecting;
+      store.look();
+    });
     this.sight.observe(this.root);
     store.views.add(this);
     this.repaint();
@@ -593,10 +606,12 @@ class View {
 
   dispose() {
     this.store.views.delete(this);
+    this.store.look();
     const { id, cursor, tab, filter, speed, byTime } = this;
     this.store.seen = { id, cursor, tab, filter, speed, byTime };
     this.sizes.disconnect();
     this.sight.disconnect();
+    this.theme.disconnect();
     cancelAnimationFrame(this.frame);
     this.frame = null;
     this.playing = null;
@@ -927,7 +942,7 @@ class View {
   paintList(listed, every) {
     const p = this.parts;
     const live = listed.filter((trace) => trace.live).length;
-    say(p.count, listed.length < every ? `${listed.length} of ${every}` : live ? `${every}, ${live} live` : String(every));
+    say(p.count, listed.length < every ? `${listed.length} of ${every}` : live ? `${every} · ${live} live` : String(every));
     const options = new Map([...p.list.children].map((option) => [option.dataset.id, option]));
     listed.forEach((trace, place) => {
       let option = options.get(trace.id);
@@ -1017,7 +1032,8 @@ class View {
     else line.style.left = "0";
     const ratio = window.devicePixelRatio || 1;
     const colors = getComputedStyle(this.root);
-    const drawn = [trace.id, trace.base, trace.count, width, this.byTime, ratio, colors.color].join();
+    const look = colors.getPropertyValue("--llmb-text");
+    const drawn = [trace.id, trace.base, trace.count, width, this.byTime, ratio, look].join();
     if (drawn === this.drawn || !width) return;
     this.drawn = drawn;
     canvas.width = width * ratio;
@@ -1195,7 +1211,7 @@ class View {
       const event = trace.base + place;
       const [seconds, name, size, , steps] = trace.rows[place];
       const gap = trace.gap(event);
-      const said = steps.filter(([kind]) => kind === "d").map((step) => step[2]).join("");
+      const said = steps.filter(([kind]) => kind === "d").map((step) => step[2]).join("").replaceAll("\n", "⏎");
       const row = h("div", {
         role: "listitem", "data-event": event, "data-kind": trace.kind(event), class: place === now ? "row now" : "row",
         "aria-current": place === now ? "true" : null, style: `top:${place * ROW}px`,

@@ -159,10 +159,11 @@ class Trace:
             self._count(delta.usage, cost)
             told["usage"] = dict(self._usage)
             told["cost"] = self._cost
-            told["raw_usage"] = dict(delta.usage.raw)
         if isinstance(delta, Fail):
             told["error_type"], told["error"] = delta.error_type, delta.error
         self.know(**told)
+        if delta.usage is not None:
+            told["raw_usage"] = dict(delta.usage.raw)
         return {name: value for name, value in told.items() if value is not None}
 
     def _count(self, usage: Usage, cost: float | None) -> None:

@@ -33,7 +33,7 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover
     raise ConfigurationError("the inspector needs anywidget: pip install anywidget") from error
 
-PLAYED_CHARS = 4 * 1024 * 1024
+PLAYED_CHARS = 1024 * 1024
 """How large a recording may be that a player carries with it; of a larger one events come when they are asked for."""
 
 _logger = logging.getLogger("llmbridge.notebook")
@@ -176,7 +176,9 @@ def play(records: Iterable[Record]) -> Inspector:
     return player
 
 
-def live(feed: Feed, store: Store, stop: Callable[[str], object], control: Control) -> Inspector:
+def live(
+    feed: Feed, store: Store, stop: Callable[[str], object], control: Control | None
+) -> Inspector:
     """Show what passes a bridge from now on, and what its store has at hand."""
     source = Source(
         feed.traces,
@@ -187,5 +189,9 @@ def live(feed: Feed, store: Store, stop: Callable[[str], object], control: Contr
         control,
     )
     inspector = Inspector(source)
-    feed.show(inspector)
+    if feed.closed:
+        feed.remember()
+        inspector.begin()
+    else:
+        feed.show(inspector)
     return inspector

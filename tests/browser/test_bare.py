@@ -437,6 +437,32 @@ def test_a_replay_runs_to_the_end_by_itself(bare: Make) -> None:
     assert page.page.get_attribute("[data-part=play]", "aria-label") == "Play"
 
 
+def test_the_timeline_follows_the_theme(bare: Make) -> None:
+    page = bare(record("anthropic.messages", "thinking_tool_call.sse")).page
+    draw = "() => document.querySelector('.llmb canvas').toDataURL()"
+    light = page.evaluate(draw)
+
+    page.evaluate("async () => { document.body.dataset.jpThemeLight = 'false'; await painted(); }")
+
+    assert page.evaluate(draw) != light
+
+
+def test_a_view_out_of_sight_says_so(bare: Make) -> None:
+    page = bare(record("openai.chat", "text.sse"))
+    said: list[bool] = page.page.evaluate("""async () => {
+      const said = [];
+      model.send = ({k, v}) => k === 'visible' && said.push(v);
+      const llmb = document.querySelector('.llmb');
+      for (const display of ['none', '']) {
+        llmb.style.display = display;
+        while (said.length < (display ? 1 : 2)) await painted();
+      }
+      return said;
+    }""")
+
+    assert said == [False, True]
+
+
 @pytest.mark.parametrize("width", [400, 700, 1600])
 def test_nothing_is_wider_than_the_page(bare: Make, width: int) -> None:
     page = bare(

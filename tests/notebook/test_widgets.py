@@ -178,6 +178,17 @@ def test_a_closed_inspector_ends_its_thread() -> None:
         assert bridge._feed._thread is None  # type: ignore[union-attr]
 
 
+def test_a_bridge_that_is_closed_still_shows_what_passed() -> None:
+    with Bridge(Script("Hello"), environ={}) as bridge:
+        list(bridge.stream_sync(MODEL, QUESTION))
+
+    shown = bridge.live()
+
+    assert "Hello" in bundle(shown)["text/html"]
+    assert [whole["n"] for whole in json.loads(shown.recording)] == [5]
+    assert bridge._control is None
+
+
 def test_nothing_yet_is_said_so() -> None:
     assert "none yet" in static_html({})
 
