@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from secrets import token_hex
+from os import urandom
 from typing import Protocol
 
 from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
@@ -37,7 +37,7 @@ _WITHHELD = re.compile(r".*(organi[sz]ation|project|account)")
 
 def new_id() -> str:
     """A random id."""
-    return token_hex(16)
+    return urandom(16).hex()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from datetime import datetime
 from llmbridge.exchange.call import Call, Headers
 from llmbridge.exchange.record import Chunk, Interception, Record
 
+_NO_FIELDS = Headers()
+
 
 @dataclass(slots=True, eq=False)
 class Exchange:
@@ -18,7 +20,7 @@ class Exchange:
     call: Call
     started_at: datetime
     status: int | None = None
-    headers: Headers = field(default_factory=Headers)
+    headers: Headers = field(default_factory=lambda: _NO_FIELDS)
     chunks: list[Chunk] = field(default_factory=list[Chunk])
     record: Record | None = None
     failed: bool = False
