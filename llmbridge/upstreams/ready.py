@@ -24,7 +24,8 @@ _NOT_REPLAYED = ("content-encoding", "transfer-encoding", "connection", "keep-al
 class Ready:
     """`pieces` come at once, several at a time where they are `joined`, or as they are `due`.
 
-    Where they are `final` it is known how they end: `settled`. `vetted_by` has found no secret in them.
+    What is `known` was looked through: `vetted_by` has found no secret in it, and where it is `final` it ends as `settled`
+    says.
     """
 
     status: int
@@ -32,6 +33,7 @@ class Ready:
     pieces: Sequence[bytes]
     due: Due | None
     joined: bool = False
+    known: bool = False
     vetted_by: Redactor | None = None
     final: bool = False
     settled: End | None = None
@@ -75,28 +77,32 @@ class _Final:
         return pieces[place]
 
 
-async def make_ready(record: Record, pace: Pace, call: Call, redactor: Redactor) -> Ready:
-    """What does not depend on the moment; waits for nothing."""
-    headers = record.headers.without(*_NOT_REPLAYED)
+def as_it_is(record: Record, pace: Pace, call: Call) -> Ready:
+    """What is sent, and when."""
     pieces = tuple(chunk for _, chunk in record.chunks)
     due = pace.due(record)
     # A socket joins what is there at once; the pieces that a client in this process sees are kept.
-    served = call.request.caller.frontend == "server"
-    ready = Ready(record.status, headers, pieces, due, due is None and served)
-    if sum(map(len, pieces)) > _JOINED_BYTES:
+    together = due is None and call.request.caller.frontend == "server"
+    return Ready(record.status, record.headers.without(*_NOT_REPLAYED), pieces, due, together)
+
+
+async def looked_through(ready: Ready, record: Record, call: Call, redactor: Redactor) -> Ready:
+    """The same, with what is to be known of its bytes; waits for nothing."""
+    ready = replace(ready, known=True)
+    if sum(map(len, ready.pieces)) > _JOINED_BYTES:
         # The first byte of a long one must not wait for its last.
         return ready
-    came, chunks, *_ = redactor.answer(headers, record.chunks, None)
-    if came is headers and chunks is record.chunks:
+    headers, chunks, *_ = redactor.answer(ready.headers, record.chunks, None)
+    if headers is ready.headers and chunks is record.chunks:
         ready = replace(ready, vetted_by=redactor)
-    if due is not None or broken_by(record):
+    if ready.due is not None or broken_by(record):
         return ready
     seen = framed(call.dialect, call.streaming, ready.reply(_each(ready.pieces)))
     ended = [piece async for piece in seen]
     if seen.error is not None:
         return ready
-    together = tuple(joined(ended) if served else ended)
-    return replace(ready, pieces=together, final=True, settled=seen.settled)
+    pieces = tuple(joined(ended) if ready.joined else ended)
+    return replace(ready, pieces=pieces, final=True, settled=seen.settled)
 
 
 def broken_by(record: Record) -> str | None:

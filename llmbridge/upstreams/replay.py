@@ -38,7 +38,7 @@ from llmbridge.upstreams.expiry import OnExpired, check_age
 from llmbridge.upstreams.keeping import Keeper
 from llmbridge.upstreams.missing import Miss, explain
 from llmbridge.upstreams.pace import Pace
-from llmbridge.upstreams.ready import Ready, broken_by, joined, make_ready
+from llmbridge.upstreams.ready import Ready, as_it_is, broken_by, joined, looked_through
 from llmbridge.upstreams.recordings import Recordings, Repeat, unasked
 from llmbridge.upstreams.source import Mode, open_source
 
@@ -130,7 +130,10 @@ class _Loaded:
         key = (id(record), call.dialect.name, call.streaming, call.request.caller.frontend)
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._ready[key] = await make_ready(record, self.pace, call, redactor)
+            ready = self._ready[key] = as_it_is(record, self.pace, call)
+        elif not ready.known:
+            # Most answer once, and are only looked at as they pass.
+            ready = self._ready[key] = await looked_through(ready, record, call, redactor)
         return ready
 
     def question(self, call: Call) -> Question:
