@@ -201,7 +201,7 @@ def test_a_refusal_in_a_later_round_keeps_its_type_inside_the_stream(kind: str, 
 
 @pytest.mark.feature("gateway", 14)
 def test_output_that_a_stream_restates_is_counted_once():
-    start = {
+    start: dict[str, Any] = {
         "type": "message_start",
         "message": {
             "id": "msg_1",
@@ -261,3 +261,114 @@ def test_a_script_stands_in_for_a_provider(kind: str, streaming: bool):
         heard = TALKS[kind](bridge, streaming).say("Hi")
 
     assert (heard.text, heard.tokens) == ("Hi.", (3, 2))
+
+
+@pytest.mark.feature("gateway", 24)
+@STREAMING
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (
+            "anthropic",
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}, "odd": 1.5},
+        ),
+        ("chat", {"reasoning_effort": "high", "odd": [None]}),
+        ("responses", {"include": ["reasoning.encrypted_content"], "store": False, "odd": {}}),
+    ],
+)
+def test_all_else_in_a_request_stays_when_tools_are_added(
+    kind: str, more: dict[str, Any], streaming: bool
+):
+    asked: list[dict[str, Any]] = []
+    for tools in ([], [clock]):
+        with Bridge(Script("Hi."), tools=tools) as bridge:
+            TALKS[kind](bridge, streaming, ("mine",), {"extra_body": more}).say("Hi")
+            asked.append(body_of(bridge))
+
+    plain, injected = asked
+    [mine] = plain.pop("tools")
+    tools = injected.pop("tools")
+    assert injected == plain
+    assert {key: plain[key] for key in more} == more
+    assert tools[-1 if kind == "anthropic" else 0] == mine
+
+
+@pytest.mark.feature("gateway", 29)
+@STREAMING
+@pytest.mark.parametrize("injecting", [True, False], ids=["injecting", "plain"])
+def test_a_refusal_that_is_no_json_passes_as_it_is(injecting: bool, streaming: bool):
+    page = b"<html><body>502 Bad Gateway</body></html>"
+
+    async def refuse(call: Call) -> Reply:
+        return Reply(502, Headers([("content-type", "text/html")]), once(page))
+
+    with (
+        Bridge(refuse, tools=[clock] if injecting else []) as bridge,
+        pytest.raises(openai.APIStatusError) as told,
+    ):
+        TALKS["responses"](bridge, streaming).say("Hi")
+
+    assert (told.value.status_code, told.value.response.content) == (502, page)
+
+
+@pytest.mark.feature("gateway", 9)
+@DIALECTS
+def test_variables_of_the_sdks_do_not_reach_the_provider(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    leaks = {
+        name: f"leak-{name.lower()}"
+        for name in (
+            "ANTHROPIC_AUTH_TOKEN",
+            "OPENAI_ORG_ID",
+            "OPENAI_PROJECT_ID",
+            "ANTHROPIC_CUSTOM_HEADERS",
+        )
+    }
+    seen: list[str] = []
+
+    async def note(call: Call, forward: Any) -> Reply:
+        seen.append(repr(call.request.headers.pairs))
+        return await forward(call)
+
+    with (
+        Bridge(Script("Hi."), interceptors=[note]) as provider,
+        provider.serve(token=None) as server,
+        Bridge(
+            environ={**leaks, "ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o"},
+            base_urls={"anthropic": server.url, "openai": f"{server.url}/v1"},
+        ) as bridge,
+    ):
+        for name, value in leaks.items():
+            monkeypatch.delenv(name, raising=False)
+            assert value.startswith("leak-")
+        heard = TALKS[kind](bridge, False).say("Hi")
+
+    assert heard.text == "Hi."
+    assert "leak" not in seen[0]
+
+
+@pytest.mark.feature("gateway", 34)
+def test_each_round_may_go_on_with_the_next_key():
+    used: list[str] = []
+    script = Script(calls("clock"), "It is noon.")
+
+    async def note(call: Call, forward: Any) -> Reply:
+        used.append(call.request.headers["x-api-key"])
+        if used == ["one", "one"]:
+            return Reply(401, Headers([("content-type", "application/json")]), once(b"{}"))
+        return await forward(call)
+
+    with (
+        Bridge(script, interceptors=[note]) as provider,
+        provider.serve(token=None) as server,
+        Bridge(
+            base_urls={"anthropic": server.url},
+            environ={"ANTHROPIC_API_KEY": "one, two"},
+            tools=[clock],
+        ) as bridge,
+    ):
+        heard = TALKS["anthropic"](bridge, True).say("Hi")
+        statuses = [record.status for record in bridge.records]
+
+    assert (heard.text, used, statuses) == ("It is noon.", ["one", "one", "two"], [200, 401, 200])

@@ -132,13 +132,17 @@ TOOL_CALLS = (
 
 THOUGHTS = (
     _ID,
-    Column("source", TEXT, "thinking (Anthropic), reasoning_summary (Responses) or reasoning"),
+    Column(
+        "source",
+        TEXT,
+        "thinking (Anthropic), reasoning_summary, commentary (Responses) or reasoning",
+    ),
     Column("content", TEXT, "the text"),
     _ROUND,
     _RESPONSE_ID,
     _RECORDED_AT,
 )
-"""One row per thinking block that can be read; redacted ones are left out."""
+"""One row per thinking block that can be read, and per text of Responses in the phase `commentary`."""
 
 EVENTS = (
     _ID,

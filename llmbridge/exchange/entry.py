@@ -12,6 +12,8 @@ from llmbridge.canon.strict_json import loads_strict
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.record import BODY, Interception, Record
 from llmbridge.providers import dialect_named
+from llmbridge.wire.fast_json import loads_object
+from llmbridge.wire.loose_json import objects, text
 from llmbridge.wire.sse import SSE, SSEDecoder
 
 _logger = logging.getLogger("llmbridge.frames")
@@ -152,6 +154,21 @@ def events(record: Record) -> Iterator[tuple[float, SSE, str | None, str | None]
                 yield seconds, sse, types[-1] if types else None, "".join(added) if added else None
     except Exception:
         _logger.exception("interception %r cannot be decoded to its end", record.interception_id)
+
+
+def commentary(record: Record) -> Iterator[str]:
+    """What a model says of its work before the answer: messages of Responses in the phase of that name."""
+    if record.dialect != "openai.responses" or b"commentary" not in record.body:
+        return
+    for _, sse, _ in record.steps():
+        data = loads_object(record.body if sse is None else sse.data)
+        done = sse is not None and data.get("type") == "response.output_item.done"
+        items = [data.get("item")] if done else data.get("output") if sse is None else None
+        for item in objects(items):
+            if item.get("type") == "message" and item.get("phase") == "commentary":
+                said = "".join(text(part.get("text")) for part in objects(item.get("content")))
+                if said:
+                    yield said
 
 
 def event_count(record: Record) -> int:

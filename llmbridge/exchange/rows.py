@@ -19,6 +19,7 @@ from llmbridge.exchange.entry import (
     Entry,
     answer,
     asked,
+    commentary,
     event_count,
     events,
     recorded_at,
@@ -139,7 +140,7 @@ def tool_call_rows(entries: Iterable[Entry]) -> Iterator[Row]:
 
 
 def thought_rows(entries: Iterable[Entry]) -> Iterator[Row]:
-    """One row per thinking block with text in it."""
+    """One row per thinking block with text in it, and per text that the model says beside its answer."""
     for record, message in _answers(entries):
         for block in message.content:
             if isinstance(block, Thinking) and block.text:
@@ -151,6 +152,9 @@ def thought_rows(entries: Iterable[Entry]) -> Iterator[Row]:
                     message.response_id,
                     recorded_at(record),
                 )
+        for text in commentary(record):
+            answered, at = message.response_id, recorded_at(record)
+            yield (record.interception_id, "commentary", text, record.round, answered, at)
 
 
 def event_rows(entries: Iterable[Entry]) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmbridge.canon.messages import Ask, AssistantMessage, JsonObject, ToolSpec
+from llmbridge.canon.messages import Ask, JsonObject, ToolSpec
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import BridgeError, RequestError, UpstreamError
 from llmbridge.exchange.call import Call, Handler, Reply, once
@@ -143,9 +143,14 @@ class _Talk:
             self.answer.follow(reply)
             self.rounds.begin()
             self.splice = Splice(self.rounds, until_kept=self.round > 0)
-            async with aclosing(self._pieces(reply)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            try:
+                async with aclosing(self._pieces(reply)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except BridgeError:
+                self.rounds.heard.close()
+                self._skip_unfit()
+                raise
             # While tools run there is no provider whose end this could be.
             self.answer.follow(None)
             following = await self._next()
@@ -184,8 +189,7 @@ class _Talk:
         ours = [call for call in said.tool_calls if is_ours(call, self.owners)]
         theirs = [c for c in said.tool_calls if not is_ours(c, self.owners) and not c.server]
         runner, now = self.loop.runner, self.asking()
-        if ours and (why := self._unfit(said)):
-            runner.skip(now, ours, self.owners, why)
+        if self._skip_unfit():
             ours = []
         if ours and not theirs and self.round + 1 >= self.loop.rounds:
             why = f"the model called tools in {self.loop.rounds} rounds and has not answered"
@@ -206,13 +210,18 @@ class _Talk:
         self.round += 1
         return await self.forward(self.asking())
 
-    def _unfit(self, said: AssistantMessage) -> str | None:
-        """Why calls of this answer are not run: a cut call is not what the model meant."""
+    def _skip_unfit(self) -> bool:
+        """True when no call of this answer is run: a cut call is not what the model meant."""
+        said = self.rounds.heard.message
         if said.error_type is not None or said.error is not None:
-            return "the answer broke off, so this was not run"
-        if said.stop_reason in ("length", "content_filter"):
-            return f"the answer was cut ({said.stop or said.stop_reason}), so this was not run"
-        return None
+            why = "the answer broke off"
+        elif said.stop_reason in ("length", "content_filter"):
+            why = f"the answer was cut ({said.stop or said.stop_reason})"
+        else:
+            return False
+        ours = [call for call in said.tool_calls if is_ours(call, self.owners)]
+        self.loop.runner.skip(self.asking(), ours, self.owners, f"{why}, so this was not run")
+        return True
 
     @property
     def _owner(self) -> str:

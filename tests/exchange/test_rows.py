@@ -389,6 +389,35 @@ def test_every_thinking_block_with_text_has_a_row():
     ]
 
 
+@pytest.mark.feature("gateway", 17)
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "block"])
+def test_what_a_model_says_beside_its_answer_has_a_row(streamed):
+    def said(phase, text):
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        return {"type": "message", "role": "assistant", "phase": phase, "content": content}
+
+    items = [said("commentary", "I look."), said("commentary", ""), said("final_answer", "Noon.")]
+    whole = {"id": "r", "object": "response", "status": "completed", "output": items}
+    told = [{"type": "response.output_item.done", "item": item} for item in items]
+    events = [*told, {"type": "response.completed", "response": whole}]
+    stream = "".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events)
+    body = (stream if streamed else json.dumps(whole)).encode()
+    label = "text/event-stream" if streamed else "application/json"
+    made = Record(
+        "i1",
+        "openai",
+        "openai.responses",
+        None,
+        200,
+        Headers([("content-type", label)]),
+        ((0.1, body),),
+    )
+
+    found = frames.thoughts([made])
+
+    assert found[["source", "content"]].to_numpy().tolist() == [["commentary", "I look."]]
+
+
 # events
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from llmbridge import Bridge, Script
+from llmbridge import Bridge, Script, calls
 from llmbridge.canon.events import fold
 from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, ToolSpec
 from llmbridge.errors import BridgeError
@@ -20,7 +21,7 @@ from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.openai_chat import OPENAI_CHAT
 from llmbridge.wire.openai_responses import OPENAI_RESPONSES
 from llmbridge.wire.sse import SSEDecoder
-from llmbridge.wire.tool_turns import add_tools, add_turn
+from llmbridge.wire.tool_turns import add_tools, add_turn, answered_call
 
 CALLING = AssistantMessage((Text("One moment."), ToolCall("a", "wait")), stop_reason="tool_use")
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -89,12 +90,15 @@ def read(dialect: Dialect, body: bytes) -> AssistantMessage:
     return fold([*(d for event in events for d in decoder.feed(event)), *decoder.close()])
 
 
-async def test_text_before_a_call_comes_live_and_a_client_that_leaves_stops_the_tool():
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_text_before_a_call_comes_live_and_a_client_that_leaves_stops_the_tool(
+    dialect: Dialect,
+):
     happened: list[str] = []
     started = anyio.Event()
 
     def seen(piece: bytes) -> None:
-        if b"moment." in piece:
+        if b"moment." in piece and not happened:
             happened.append("text")
 
     async def wait() -> None:
@@ -105,7 +109,7 @@ async def test_text_before_a_call_comes_live_and_a_client_that_leaves_stops_the_
             happened.append("tool stopped")
 
     async with Bridge(Script(CALLING, "Done."), tools=[wait]) as bridge:
-        reply = await bridge.handle(chat(streaming=True))
+        reply = await bridge.handle(post(dialect, streaming=True))
         async with aclosing(reply), anyio.create_task_group() as tasks:
 
             async def read() -> None:
@@ -186,6 +190,117 @@ async def test_a_call_of_ours_is_cut_out_of_any_stream_and_told_to_the_provider(
         told = [m for m in ask.context.messages if isinstance(m, AssistantMessage)]
         again = [(c.id, c.name, c.arguments) for m in told for c in m.tool_calls if not c.server]
         assert again == [(c.id, c.name, c.arguments) for c in said.tool_calls if not c.server]
+
+
+CUT: list[tuple[Dialect, str]] = [
+    *((ANTHROPIC_MESSAGES, "max_tokens_tool_call"), (OPENAI_CHAT, "length_tool_call")),
+    *((OPENAI_CHAT, "truncated_tool_call"), (ANTHROPIC_MESSAGES, "truncated_tool_call")),
+]
+
+
+@pytest.mark.parametrize(("dialect", "name"), CUT, ids=[f"{d.name}/{name}" for d, name in CUT])
+async def test_a_call_of_ours_that_was_cut_is_neither_run_nor_shown(dialect: Dialect, name: str):
+    body = recorded(FIXTURES / dialect.name / f"{name}.sse")
+    [call] = read(dialect, body).tool_calls
+    upstream, asked = answering(body)
+    ran: list[str] = []
+
+    def tool() -> None:
+        ran.append("ran")
+
+    tool.__name__ = call.name
+    async with Bridge(upstream, tools=[tool]) as bridge:
+        shown = await got(bridge, post(dialect, streaming=True))
+        [run] = bridge.interceptions[0].tool_runs
+
+    assert (len(asked), ran, run.duration_s) == (1, [], None)
+    assert call.name.encode() not in (shown or b"")
+    assert "so this was not run" in (run.error or "")
+
+
+async def test_usage_that_every_chunk_restates_is_summed_once_a_round():
+    body = recorded(FIXTURES / "openai.chat" / "usage_cumulative.sse")
+    first = recorded(FIXTURES / "openai.chat" / "tool_call.sse")
+    [call] = read(OPENAI_CHAT, first).tool_calls
+    rounds = [read(OPENAI_CHAT, each).usage for each in (first, body)]
+    upstream, _ = answering(first, body)
+    async with Bridge(upstream, tools=[tool_named(call.name)]) as bridge:
+        asked = post(OPENAI_CHAT, streaming=True, stream_options={"include_usage": True})
+        shown = await got(bridge, asked)
+
+    assert shown is not None
+    total = read(OPENAI_CHAT, shown).usage
+    assert total is not None
+    assert total.output_tokens == sum(used.output_tokens or 0 for used in rounds if used)
+
+
+async def test_many_clients_at_once_get_each_their_own_answer():
+    texts: dict[int, str] = {}
+
+    async def said(call: Call) -> Reply:
+        body = json.loads(call.request.body)
+        words, told = body["messages"][0]["content"], body["messages"][-1]["role"] == "tool"
+        line = f"This is {words}." if told else calls("echo", words=words)
+        return await Script(line)(call)
+
+    async def echo(words: str) -> str:
+        await anyio.lowlevel.checkpoint()
+        return words
+
+    async with Bridge(said, tools=[echo]) as bridge, anyio.create_task_group() as tasks:
+
+        async def client(number: int) -> None:
+            body = post(
+                OPENAI_CHAT,
+                streaming=bool(number % 2),
+                messages=[{"role": "user", "content": str(number)}],
+            )
+            shown = await got(bridge, body)
+            assert shown is not None
+            texts[number] = (
+                read(OPENAI_CHAT, shown).text
+                if number % 2
+                else fold(OPENAI_CHAT.decode_reply(shown)).text
+            )
+
+        for number in range(50):
+            tasks.start_soon(client, number)
+
+    assert texts == {number: f"This is {number}." for number in range(50)}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "items", "id"),
+    [
+        (ANTHROPIC_MESSAGES, [], None),
+        (ANTHROPIC_MESSAGES, ["hi", {"role": "user", "content": "hi"}], None),
+        (
+            ANTHROPIC_MESSAGES,
+            [
+                {
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": "a"},
+                        {"type": "tool_result", "tool_use_id": "b"},
+                        {"type": "tool_result", "tool_use_id": ""},
+                        {"type": "text", "text": "reminder"},
+                    ]
+                }
+            ],
+            "b",
+        ),
+        (OPENAI_CHAT, [{"role": "tool", "tool_call_id": "a"}], "a"),
+        (OPENAI_CHAT, [{"role": "tool", "tool_call_id": "a"}, {"role": "user"}], None),
+        (OPENAI_RESPONSES, [{"type": "function_call_output", "call_id": "a"}], "a"),
+        (OPENAI_RESPONSES, [{"type": "function_call", "call_id": "a"}], None),
+        (OPENAI_RESPONSES, "plain", None),
+    ],
+)
+def test_the_call_that_a_request_answers_is_found_at_its_end(
+    dialect: Dialect, items: Any, id: str | None
+):
+    key = "input" if dialect is OPENAI_RESPONSES else "messages"
+
+    assert answered_call(dialect, {key: items}) == id
 
 
 @pytest.mark.feature("gateway", 24)
