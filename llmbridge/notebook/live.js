@@ -656,7 +656,9 @@ class View {
     p.canvas = h("canvas", { "aria-hidden": "true" });
     p.line = h("div", { class: "cursor" });
     p.hover = h("div", { class: "hover", hidden: "" });
-    p.timeline = h("div", { class: "timeline", part: "timeline" }, p.canvas, p.line, p.hover);
+    // What a canvas cannot ask for itself: the colors of the style.
+    p.swatches = ["text", "thinking", "tool", "other", "error"].map((kind) => h("i", { class: "swatch", "data-kind": kind }));
+    p.timeline = h("div", { class: "timeline", part: "timeline" }, p.canvas, p.line, p.hover, ...p.swatches);
     p.timeline.addEventListener("pointerdown", (event) => this.point(event, true));
     p.timeline.addEventListener("pointermove", (event) => this.point(event, event.buttons === 1));
     p.timeline.addEventListener("pointerleave", () => { p.hover.hidden = true; });
@@ -698,6 +700,13 @@ class View {
     p.scroll = h("div", { class: "scroll" }, p.spacer);
     p.scroll.addEventListener("scroll", () => this.repaint());
     p.events.append(p.scroll, p.data);
+    // A person who scrolls decides whether the end is followed; heights that are only guessed so far do not.
+    for (const name of ["wheel", "touchmove", "pointerdown", "keydown"])
+      p.message.addEventListener(name, () => { this.handled = performance.now(); }, { passive: true });
+    p.message.addEventListener("scroll", () => {
+      if (performance.now() - (this.handled ?? -1e9) > 500) return;
+      this.following = p.message.scrollHeight - p.message.scrollTop - p.message.clientHeight < 24;
+    });
     p.detail = h("div", { class: "detail" },
       h("header", {}, h("div", { class: "name" }, p.title, p.provider), p.status, p.stop, h("span", { class: "grow" }), p.note,
         h("span", { class: "quiet" }, "copy"), p.curl, p.cassette),
@@ -907,8 +916,10 @@ class View {
     const every = this.store.traces.size;
     this.wide = this.root.clientWidth >= WIDE;
     this.root.classList.toggle("wide", this.wide);
-    this.root.classList.toggle("narrow", this.root.clientWidth < 640);
     p.side.hidden = this.mode === "play" && every === 1;
+    const narrow = this.root.clientWidth < 640;
+    this.root.classList.toggle("narrow", narrow);
+    this.root.classList.toggle("tight", this.root.clientWidth - (p.side.hidden || narrow ? 0 : 250) < 540);
     p.detail.hidden = !trace;
     p.nothing.hidden = Boolean(trace);
     say(p.nothing, "No interception yet. What passes the bridge shows up here as it streams.");
@@ -1031,9 +1042,9 @@ class View {
     if (count > trace.base) line.style.left = `${this.share(trace, count - 1) * 100}%`;
     else line.style.left = "0";
     const ratio = window.devicePixelRatio || 1;
-    const colors = getComputedStyle(this.root);
-    const look = colors.getPropertyValue("--llmb-text");
-    const drawn = [trace.id, trace.base, trace.count, width, this.byTime, ratio, look].join();
+    const color = Object.fromEntries(
+      this.parts.swatches.map((swatch) => [swatch.dataset.kind, getComputedStyle(swatch).color]));
+    const drawn = [trace.id, trace.base, trace.count, width, this.byTime, ratio, color.text].join();
     if (drawn === this.drawn || !width) return;
     this.drawn = drawn;
     canvas.width = width * ratio;
@@ -1041,8 +1052,6 @@ class View {
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     const lanes = ["text", "thinking", "tool", "other"];
-    const color = Object.fromEntries(
-      [...lanes, "error"].map((kind) => [kind, colors.getPropertyValue(`--llmb-${kind}`).trim()]));
     const lane = height / lanes.length;
     const columns = new Map();
     let longest = 0.02;
@@ -1091,11 +1100,11 @@ class View {
 
   paintMessage(trace, { blocks, facts }, count) {
     const panel = this.parts.message;
-    const atEnd = panel.scrollHeight - panel.scrollTop - panel.clientHeight < 24;
     const moved = this.painted !== `${trace.id} ${count}`;
     if (this.paintedId !== trace.id || this.paintedBase !== trace.base) {
       panel.replaceChildren();
       this.proses.clear();
+      if (this.paintedId !== trace.id) this.following = trace.live;
       [this.paintedId, this.paintedBase] = [trace.id, trace.base];
     }
     this.painted = `${trace.id} ${count}`;
@@ -1119,7 +1128,12 @@ class View {
     this.paintEnd(panel, trace, facts, blocks.length, count);
     if (!moved) return;
     if (scrubbing) this.reveal(panel, current);
-    else if (atEnd && trace.live) panel.scrollTop = panel.scrollHeight;
+    else if (this.following) {
+      const toEnd = () => { panel.scrollTop = panel.scrollHeight; };
+      toEnd();
+      // Once more when the parts that came into sight have their height.
+      requestAnimationFrame(toEnd);
+    }
   }
 
   makeBlock(panel, number, block) {

@@ -437,6 +437,40 @@ def test_a_replay_runs_to_the_end_by_itself(bare: Make) -> None:
     assert page.page.get_attribute("[data-part=play]", "aria-label") == "Play"
 
 
+def test_a_fast_stream_is_followed_until_the_person_scrolls_up(bare: Make) -> None:
+    trace, page = begun(), bare()
+    page.page.set_viewport_size({"width": 700, "height": 800})
+    outbox, traces = Outbox(page), {"i1": trace}
+    below = """() => {
+      const panel = document.querySelector('[data-part=panel-message]');
+      return panel.scrollHeight - panel.scrollTop - panel.clientHeight;
+    }"""
+
+    def stream(seconds: int) -> float:
+        for _ in range(seconds):
+            for _ in range(500):
+                grow(
+                    trace,
+                    1.0,
+                    BlockDelta(0, f"word{len(trace.rows)} " + "\n" * (not len(trace.rows) % 9)),
+                )
+            outbox.flush(traces, float(len(trace.rows)))
+        return float(page.page.evaluate(f"async () => {{ await painted(); return ({below})(); }}"))
+
+    followed = stream(8)
+    page.page.hover("[data-part=panel-message]")
+    page.page.mouse.wheel(0, -900)
+    page.page.wait_for_function(f"() => ({below})() > 500")
+    left = stream(2)
+    page.page.mouse.wheel(0, 1_000_000)
+    page.page.wait_for_function(f"() => ({below})() < 24")
+    again = stream(2)
+
+    assert followed < 24
+    assert left > 500
+    assert again < 24
+
+
 def test_the_timeline_follows_the_theme(bare: Make) -> None:
     page = bare(record("anthropic.messages", "thinking_tool_call.sse")).page
     draw = "() => document.querySelector('.llmb canvas').toDataURL()"
