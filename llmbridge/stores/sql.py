@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from llmbridge.stores.sql_reader import SqlReader
 
 _PAGE = 1_000
+_MAY_NOT = ("42501", "25006")
+"""SQLSTATE of a role without the right to write, and of a server or session that only reads."""
 
 
 class Database(Versioned, Changed, Protocol):
@@ -258,10 +260,19 @@ class SqlStore:
         migrate(connection, self._database, self._database.name)
         sql_digests.prepare(connection)
         bridge, under_way = INTERCEPTIONS.c.bridge, INTERCEPTIONS.c.end.is_(None)
-        numbers = connection.scalars(select(bridge).where(under_way).distinct())
+        numbers = connection.scalars(select(bridge).where(under_way).distinct()).all()
         here = [n for n in numbers if n is not None and self._database.is_here(connection, n)]
+        if len(here) == len(numbers):
+            return
         dead = or_(bridge.is_(None), bridge.not_in(here))
-        connection.execute(INTERCEPTIONS.update().where(under_way, dead).values(end="interrupted"))
+        interrupted = INTERCEPTIONS.update().where(under_way, dead).values(end="interrupted")
+        try:
+            with connection.begin_nested():
+                connection.execute(interrupted)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _MAY_NOT:
+                raise
+            # Who may only read finds them as they were left.
 
     def _digest(self, interception: Interception, records: Sequence[Record]) -> None:
         self._writer.put(sql_digests.digest(interception, records))

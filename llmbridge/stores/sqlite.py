@@ -8,6 +8,7 @@ from secrets import randbits
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
@@ -42,6 +43,7 @@ class SqliteFile:
         # One thread writes; another may close.
         self._turn = Lock()
         self._held: Connection | None = None
+        self._told_of_forks = False
 
     def again(self) -> "SqliteFile":
         """The same file for another bridge."""
@@ -90,6 +92,7 @@ class SqliteFile:
             if self._held is None:
                 # Held, since the last one to close a file has to fold the log into it.
                 self._held = self.engine.connect()
+                self._close_before_forks()
             try:
                 with self._held.begin():
                     work(self._held)
@@ -121,6 +124,26 @@ class SqliteFile:
                 self._let_go()
                 self._user.leave()
 
+    def _close_before_forks(self) -> None:
+        """A child of a process with an open file takes the parent's locks for its own, and what it writes is lost."""
+        if self._told_of_forks or not hasattr(os, "register_at_fork"):
+            return
+        self._told_of_forks = True
+        # Nobody can take these back, so they hold nothing.
+        me: ref[SqliteFile] = ref(self)
+        os.register_at_fork(
+            before=lambda: _call(me, SqliteFile._pause),
+            after_in_parent=lambda: _call(me, SqliteFile._go_on),
+            after_in_child=lambda: _call(me, SqliteFile._go_on),
+        )
+
+    def _pause(self) -> None:
+        self._turn.acquire()
+        self._let_go()
+
+    def _go_on(self) -> None:
+        self._turn.release()
+
     def _let_go(self) -> None:
         held, self._held = self._held, None
         if held is not None:
@@ -144,6 +167,11 @@ class SqliteFile:
         # Somebody who reads just now keeps the log; the next to close folds it in.
         with suppress(DatabaseError), self.engine.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
+
+
+def _call(me: "ref[SqliteFile]", do: Callable[[SqliteFile], None]) -> None:
+    if (file := me()) is not None:
+        do(file)
 
 
 def _engine(path: Path, synchronous: str) -> Engine:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from llmbridge import Bridge, Script
+from llmbridge import Bridge, Script, frames
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.stores.opening import existing_store
 from llmbridge.stores.sql import SqlStore
@@ -142,6 +142,29 @@ async def test_a_full_disk_refuses_calls_and_loses_nothing(postgres):
     store.flush()
 
     assert store.records() == [answered("a")]
+    store.close()
+
+
+async def test_who_may_only_read_reads(postgres):
+    store, dead = SqlStore(postgres.url), SqlStore(postgres.url)
+    store.add(answered("a"))
+    store.end(asked("a", end="completed"))
+    store.flush()
+    await dead.begin(asked("b", 1))
+    dead.close()
+    postgres.sql(f"""
+        CREATE ROLE analyst LOGIN;
+        GRANT USAGE ON SCHEMA {postgres.schema} TO analyst;
+        GRANT SELECT ON ALL TABLES IN SCHEMA {postgres.schema} TO analyst
+    """)
+
+    url = postgres.url.replace("//postgres@", "//analyst@")
+    read = existing_store(url)
+    frame = frames.interceptions(url)
+
+    assert [each.end for each in read.interceptions()] == ["completed", None]
+    assert frame["end"].tolist()[0] == "completed"
+    postgres.sql("DROP OWNED BY analyst; DROP ROLE analyst")
     store.close()
 
 
