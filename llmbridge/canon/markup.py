@@ -12,6 +12,9 @@ LIMIT_CHARS = 4_000
 
 LIMIT_ROWS = 20
 
+# JupyterLab cuts words of preformatted text, and leaves no room below it.
+WRAPPED = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; margin: 0 0 0.6em"
+
 
 class Html(str):
     """Text that is markup already."""
@@ -43,7 +46,7 @@ def facts(**known: object) -> Html:
 def preformatted(value: object, limit_chars: int = LIMIT_CHARS) -> Html:
     """Text with its line breaks, wrapped where it is too wide."""
     # The parser drops a line feed that comes first.
-    return Html(f'<pre style="white-space: pre-wrap">\n{text(value, limit_chars)}</pre>')
+    return Html(f'<pre style="{WRAPPED}">\n{text(value, limit_chars)}</pre>')
 
 
 def labelled(label: object, value: object, limit_chars: int = LIMIT_CHARS) -> Html:

@@ -16,7 +16,7 @@ from tests.notebook.test_reprs import texts
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
 
 SETUP = """
 from llmbridge import Bridge, Context, Model, Script, Text, Thinking, ToolCall, UserMessage, fail, reply

@@ -15,7 +15,7 @@ from tests.browser.streaming import Counted, View
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
 
 BUSY_S = 5
 CELLS = streaming.cells(words=3700, thoughts=500, steps=20, notes=800, busy_s=BUSY_S)

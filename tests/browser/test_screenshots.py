@@ -8,7 +8,7 @@ from tests.browser import screenshots
 from tests.browser.contrast import READABLE, hardest
 from tests.browser.desk import Desk
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
 
 PICTURES = ["inspector-dark.png", "inspector-light.png"]
 

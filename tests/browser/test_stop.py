@@ -5,7 +5,7 @@ import pytest
 from tests.browser import streaming
 from tests.browser.desk import Desk
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
 
 # Far more than anybody waits for.
 CELLS = streaming.cells(words=50_000, rate=50)[:2]

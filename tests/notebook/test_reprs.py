@@ -10,6 +10,7 @@ from IPython.lib.pretty import pretty as ipython_pretty
 
 from llmbridge import Bridge, Cassette, Script
 from llmbridge.canon.events import Snapshot, unfold
+from llmbridge.canon.markup import WRAPPED
 from llmbridge.canon.messages import AssistantMessage, Block, Text, Thinking, ToolCall, Usage
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.record import Interception, Record
@@ -19,7 +20,7 @@ from tests.samples import NOON, record
 from tests.shared import SHARED
 
 TAGS = {"div", "p", "strong", "em", "small", "pre", "table", "thead", "tbody", "tr", "th", "td"}
-STYLE = {("style", "white-space: pre-wrap"), ("scope", "col")}
+STYLE = {("style", WRAPPED), ("scope", "col")}
 HOSTILE = (
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
