@@ -33,6 +33,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield running
 
 
+@pytest.fixture(scope="package")
+def window(chrome: "Browser") -> Iterator[Watched]:
+    """A window that all tests share; what a page in it must not do fails the test that sees it."""
+    context = chrome.new_context(viewport={"width": 1200, "height": 900})
+    yield Watched(context)
+    context.close()
+
+
 @pytest.fixture
 def watched(chrome: "Browser") -> Iterator[Watched]:
     """Pages that must not ask other hosts, open dialogs or fail in their scripts."""
@@ -43,8 +51,16 @@ def watched(chrome: "Browser") -> Iterator[Watched]:
     assert noted.trespasses == []
 
 
-@pytest.fixture
-def desk(watched: Watched, lab: Lab) -> Iterator[Desk]:
-    opened = Desk(lab, watched)
-    yield opened
-    opened.close()
+@pytest.fixture(scope="package")
+def lab_page(window: Watched, lab: Lab) -> Desk:
+    """JupyterLab takes seconds to load, so it is loaded once."""
+    return Desk(lab, window)
+
+
+@pytest.fixture(scope="module")
+def desk(lab_page: Desk, window: Watched) -> Iterator[Desk]:
+    """A page of JupyterLab; the tests of a module open one notebook after another in it."""
+    yield lab_page
+    lab_page.close()
+    trespasses, window.trespasses = window.trespasses, []
+    assert trespasses == []

@@ -56,7 +56,8 @@ class Desk:
         return f"{name}.ipynb"
 
     def open(self, path: str) -> None:
-        """Show a notebook, with a kernel that is ready."""
+        """Show a notebook, with a kernel that is ready, in place of the one before."""
+        self.close()
         self.page.evaluate(_OPEN, path)
 
     def start(self, only: int | None = None) -> None:
@@ -101,7 +102,7 @@ class Desk:
         return "".join(text if isinstance(text, str) else "".join(text) for text in texts)
 
     def close(self) -> None:
-        """End the kernel and leave the page."""
+        """End the kernel and close the notebook."""
         self.page.evaluate(
-            "async () => { await window.panel?.sessionContext.shutdown(); window.panel?.dispose(); }"
+            "async () => { await window.panel?.sessionContext.shutdown(); window.panel?.dispose(); window.panel = null; }"
         )

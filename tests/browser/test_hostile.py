@@ -1,6 +1,5 @@
 """What a model, a tool or a provider wrote is text: in the inspector, in a saved notebook, and in the page made of it."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -86,22 +85,12 @@ _LOOK = """(tab) => {
 
 
 @pytest.fixture(scope="module")
-def window(chrome: "Browser") -> Iterator[Watched]:
-    watched = Watched(chrome.new_context(viewport={"width": 1200, "height": 900}))
-    yield watched
-    watched.context.close()
-    assert watched.trespasses == []
-
-
-@pytest.fixture(scope="module")
-def shown(window: Watched, lab: Lab) -> Iterator[Desk]:
+def shown(desk: Desk) -> Desk:
     """A notebook with every hostile text in every place that a model or a provider can fill."""
-    desk = Desk(lab, window)
     desk.open(desk.write("hostile", SETUP, SHOW, PLAY))
     desk.run()
     desk.page.wait_for_selector(".llmb [data-part=panel-message]")
-    yield desk
-    desk.close()
+    return desk
 
 
 def test_the_inspector_shows_hostile_texts_as_they_are(shown: Desk) -> None:

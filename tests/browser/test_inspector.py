@@ -42,10 +42,9 @@ class Streamed:
 
 
 @pytest.fixture(scope="module")
-def streamed(chrome: "Browser", lab: Lab) -> Iterator[Streamed]:
-    # Each page in a window of its own: one that is hidden paints once a second.
-    windows = [Watched(chrome.new_context(viewport={"width": 1200, "height": 900})) for _ in "12"]
-    desk = Desk(lab, windows[0])
+def streamed(desk: Desk, chrome: "Browser", lab: Lab) -> Iterator[Streamed]:
+    # A window of its own: a page that is hidden paints once a second.
+    elsewhere = Watched(chrome.new_context(viewport={"width": 1200, "height": 900}))
     counted = Counted(desk)
     desk.open(desk.write("stream", *CELLS, TRUTH))
     desk.run(0)
@@ -56,17 +55,16 @@ def streamed(chrome: "Browser", lab: Lab) -> Iterator[Streamed]:
     desk.run(3)
     while_busy = streaming.steps(desk)
     desk.save()
-    other = Desk(lab, windows[1])
+    other = Desk(lab, elsewhere)
     other.open("stream.ipynb")
     ended = streaming.finished(desk)
     counted.messages -= before
     steps = streaming.steps(desk)
     desk.run(4)
-    yield Streamed(desk, other, counted, while_busy, steps, ended, streaming.truth(desk, 4))
-    desk.close()
-    for window in windows:
-        window.context.close()
-    assert [window.trespasses for window in windows] == [[], []]
+    truth = streaming.truth(desk, 4)
+    yield Streamed(desk, other, counted, while_busy, steps, ended, truth)
+    elsewhere.context.close()
+    assert elsewhere.trespasses == []
 
 
 def test_the_text_is_complete_and_no_event_is_missing(streamed: Streamed) -> None:
