@@ -86,6 +86,8 @@ INTERCEPTIONS = (
     Column("dialects", TEXT, "the client's and the providers', as JSON: for the filter `dialect`"),
     Column("models", TEXT, "all asked for and all that answered, as JSON: for the filter `model`"),
     Column("bodies", FACT, "False where prompts and answers were not to be recorded"),
+    Column("actor_metadata", TEXT, "what else is known of the actor, as JSON"),
+    Column("correlating_tool_call_id", TEXT, "the tool call whose result this call brings last"),
 )
 """One row per interception, interception_id as the index; tokens, cost, events and bytes are sums over its rounds."""
 

@@ -74,6 +74,8 @@ def interception_rows(entries: Iterable[Entry]) -> Iterator[Row]:
             _names(entry.all_of("dialect")),
             _names(entry.models),
             entry.bodies,
+            _metadata(entry),
+            _correlating(entry),
         )
 
 
@@ -190,6 +192,23 @@ def _answers(entries: Iterable[Entry]) -> Iterator[tuple[Record, AssistantMessag
             message = answer(record)
             if message is not None:
                 yield record, message
+
+
+def _metadata(entry: Entry) -> str | None:
+    told = entry.interception or entry.first
+    request = told.request if told else None
+    return _json(dict(request.caller.metadata)) if request and request.caller.metadata else None
+
+
+def _correlating(entry: Entry) -> str | None:
+    """The last tool call that is answered after all that the model said; source: aibridge."""
+    ask = entry.ask
+    for message in reversed(ask.context.messages if ask else ()):
+        if isinstance(message, AssistantMessage):
+            return None
+        if isinstance(message, ToolResult) and message.tool_call_id:
+            return message.tool_call_id
+    return None
 
 
 def _prompt(entry: Entry) -> str | None:

@@ -68,6 +68,9 @@ def test_an_object_is_the_row_of_the_frames() -> None:
         "replayed": False,
         "stop": "stop",
         "asked_model": "gpt-4o-mini",
+        "providers": '["openai"]',
+        "dialects": '["openai.chat"]',
+        "models": '["gpt-4o-mini"]',
         "bodies": True,
     }
 

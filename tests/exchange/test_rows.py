@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from llmbridge import frames
-from llmbridge.exchange.call import Headers
+from llmbridge.exchange.call import Caller, Headers
 from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.pricing import cost_usd
 from llmbridge.exchange.record import Interception, Record
@@ -78,6 +78,7 @@ def test_an_interception_is_told_by_itself_and_by_its_rounds():
         len(stream + answer),
         *(True, "stall", "end_turn", "claude-latest"),
         *('["anthropic"]', '["anthropic.messages"]', '["claude-latest","claude-sonnet-5"]', True),
+        *(None, None),
     )
     assert_frame_equal(found, frame("interceptions", row).set_index("interception_id"))
 
@@ -95,8 +96,50 @@ def test_a_record_alone_tells_of_its_interception():
         *(None, None, None, None, None, None, None),
         *(0, len(made.body), False, None, None, "gpt-4o-mini"),
         *('["openai"]', '["openai.chat"]', '["gpt-4o-mini"]', True),
+        *(None, None),
     )
     assert_frame_equal(found, frame("interceptions", row).set_index("interception_id"))
+
+
+@pytest.mark.feature("gateway", 11)
+def test_what_is_known_of_the_actor_is_told():
+    asked = replace(request({}), caller=Caller(actor="alice", metadata={"team": "röd", "n": "1"}))
+
+    row = frames.interceptions(Shelf([Interception("i1", NOON, asked, actor="alice")])).iloc[0]
+
+    assert row[["actor", "actor_metadata"]].tolist() == ["alice", '{"team":"röd","n":"1"}']
+
+
+CALLED = {"role": "assistant", "tool_calls": [{"id": "c0", "function": {"name": "f"}}]}
+RESULTS = [{"role": "tool", "tool_call_id": id, "content": "x"} for id in ("c1", "c2")]
+ANTHROPIC = [
+    {"type": "tool_result", "tool_use_id": "t1", "content": "x"},
+    {"type": "tool_result", "tool_use_id": "t2", "content": "y"},
+    {"type": "text", "text": "and now?"},
+]
+ITEMS = [{"type": "function_call_output", "call_id": id, "output": "x"} for id in ("r1", "r2")]
+
+
+@pytest.mark.feature("gateway", 18)
+@pytest.mark.parametrize(
+    ("dialect", "asked", "id"),
+    [
+        ("openai.chat", {"messages": [CALLED, *RESULTS]}, "c2"),
+        ("openai.chat", {"messages": [CALLED, *RESULTS, {"role": "user", "content": "?"}]}, "c2"),
+        ("openai.chat", {"messages": [CALLED, *RESULTS, CALLED]}, None),
+        ("openai.chat", {"messages": [{"role": "user", "content": "?"}]}, None),
+        ("anthropic.messages", {"messages": [{"role": "user", "content": ANTHROPIC}]}, "t2"),
+        ("openai.responses", {"input": ITEMS}, "r2"),
+        ("openai.responses", {"input": "hi"}, None),
+        ("opaque", {}, None),
+    ],
+)
+def test_a_call_that_brings_results_names_the_tool_call_that_it_answers(dialect, asked, id):
+    told = Interception("i1", NOON, request(asked), dialect=dialect)
+
+    found = frames.interceptions(Shelf([told]))["correlating_tool_call_id"]
+
+    assert found.isna().all() if id is None else found.tolist() == [id]
 
 
 def test_an_interception_under_way_has_no_end():

@@ -113,6 +113,7 @@ async def test_the_request_reaches_the_bridge_whole():
     assert request.caller == Caller("server", None, "Codex", "s1")
 
 
+@pytest.mark.feature("gateway", 18)
 async def test_the_session_of_claude_code_is_told_by_its_body():
     handle = FakeHandle(b"{}")
     body = b'{"metadata":{"user_id":"user_1_account__session_s1"}}'
@@ -195,6 +196,7 @@ async def test_the_actor_is_taken_from_the_head_and_goes_no_further(name):
     assert sorted(request.headers) == ["content-length", "host"]
 
 
+@pytest.mark.feature("gateway", 11)
 @pytest.mark.feature("aibridge", 1)
 async def test_a_persons_token_names_the_actor_whatever_the_head_claims():
     handle = FakeHandle(b"{}")

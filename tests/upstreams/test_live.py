@@ -438,6 +438,7 @@ async def test_clients_may_bring_their_own_key_where_the_bridge_has_none(wire: W
     ]
 
 
+@pytest.mark.feature("gateway", 10)
 @both
 async def test_a_clients_own_key_may_go_first_and_gets_one_try(wire: Wire) -> None:
     refusal = says(whole(b"{}", status=401))
