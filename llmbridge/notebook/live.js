@@ -568,7 +568,7 @@ function tree(key, value, depth = 0, beside = null) {
     details.append(...branches.map(([name, item]) => tree(name, item, depth + 1, kind)));
   };
   details.addEventListener("toggle", fill);
-  if (depth < 2 || (branches.length < 4 && depth < 5)) {
+  if (depth < 2 || (branches.length < 6 && depth < 6)) {
     details.open = true;
     fill();
   }
@@ -946,7 +946,7 @@ class View {
     if (!p.message.hidden) this.paintMessage(trace, state, count);
     if (!p.events.hidden) this.paintEvents(trace, count);
     if (!p.request.hidden) this.paintTree(p.request, trace.request, () => this.requestParts(trace.request));
-    if (!p.response.hidden) this.paintTree(p.response, trace.response, () => this.responseParts(trace.response));
+    if (!p.response.hidden) this.paintResponse(trace, state, count);
     if (!p.usage.hidden) this.paintUsage(state.facts);
   }
 
@@ -984,7 +984,8 @@ class View {
   paintHeader(trace, { facts, blocks }, count) {
     const p = this.parts;
     say(p.title, facts.answering || facts.model || "unknown model");
-    say(p.provider, [facts.provider, facts.dialect, facts.actor].filter(Boolean).join(" · "));
+    const of = [facts.provider, facts.dialect, facts.actor, facts.replayed && "replayed", facts.fault && `fault: ${facts.fault}`];
+    say(p.provider, of.filter(Boolean).join(" · "));
     const code = trace.facts.http;
     say(p.status, trace.live ? "live" : `${STATUS[trace.facts.status]}${code && code !== 200 ? ` ${code}` : ""}`);
     mark(p.status, "status", trace.facts.status);
@@ -1258,8 +1259,31 @@ class View {
     ];
   }
 
-  responseParts(response) {
-    return [h("p", { class: "address" }, h("strong", {}, `HTTP ${response.status}`)), this.fields(response.headers)];
+  /** The head, and the body: as it came where it is one document, else what the events make of it so far. */
+  paintResponse(trace, { blocks, facts }, count) {
+    const panel = this.parts.response;
+    const { response } = trace;
+    const state = `${trace.id} ${response?.body === undefined ? count : "whole"} ${Boolean(response)}`;
+    if (panel.shown === state) return;
+    panel.shown = state;
+    if (!response) {
+      panel.replaceChildren(h("p", { class: "quiet" }, "No answer so far."));
+      return;
+    }
+    const content = blocks.map(({ block, end }) => {
+      const text = block.text.slice(0, end);
+      const { kind, ...about } = block.about;
+      const parsed = kind === "tool" && !about.custom ? parsePartial(text) : undefined;
+      return new Map(Object.entries({ type: kind, ...about, [kind === "tool" ? "arguments" : "text"]: parsed ?? text }));
+    });
+    const message = new Map([["model", facts.answering ?? facts.model ?? null], ["content", content]]);
+    if (facts.stop_reason) message.set("stop_reason", facts.stop_reason);
+    if (facts.error || facts.error_type) message.set("error", facts.error ?? facts.error_type);
+    const body = response.body === undefined ? message : parsePartial(response.body);
+    panel.replaceChildren(
+      h("p", { class: "address" }, h("strong", {}, `HTTP ${response.status}`)), this.fields(response.headers),
+      h("p", { class: "quiet" }, response.body === undefined ? "What the events make of it" : "Body"),
+      body === undefined ? h("pre", { class: "data" }, response.body) : tree(null, body));
   }
 
   fields(pairs) {

@@ -9,7 +9,7 @@ from llmbridge.canon.events import Delta, Fail, Finish
 from llmbridge.canon.messages import Ask, Text, UserMessage
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.exchange.call import Call, Headers, Request
-from llmbridge.exchange.codec import ReplyDecoder
+from llmbridge.exchange.codec import ReplyDecoder, is_event_stream
 from llmbridge.exchange.pricing import cost_usd
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.redact import Redactor
@@ -64,6 +64,7 @@ class Reader:
         self._pricer = Pricer(call.provider.name, call.model, exchange.started_at)
         self._offset_s = _offset_s(trace, exchange.started_at)
         self._seconds = 0.0
+        self._streams = False
         trace.begin_round(call.round, call.model)
         request = sent(call)[0]
         trace.ask(request)
@@ -90,18 +91,24 @@ class Reader:
                 self._decode(bytes(self._held[:end]))
                 del self._held[:end]
         if ended and self._decoder is not None:
-            self._decode(bytes(self._held))
+            rest = self._decode(bytes(self._held))
             self._held.clear()
+            if rest and not self._streams:
+                self.trace.body(rest)
             for sse, deltas in self._decoder.close():
                 self._take(sse, deltas)
         return ended
 
-    def _decode(self, data: bytes) -> None:
+    def _decode(self, data: bytes) -> bytes:
+        """Take whole events, or the end; gives back what they are without secrets."""
         if self._decoder is None or not data:
-            return
-        clean = self._redactor.answer(Headers(), ((0.0, data),), None)[1]
-        for sse, deltas in self._decoder.feed(b"".join(chunk for _, chunk in clean)):
+            return b""
+        pieces = self._redactor.answer(Headers(), ((0.0, data),), None)[1]
+        clean = b"".join(piece for _, piece in pieces)
+        for sse, deltas in self._decoder.feed(clean):
+            self._streams = True
             self._take(sse, deltas)
+        return clean
 
     def _take(self, sse: SSE | None, deltas: tuple[Delta, ...]) -> None:
         self.trace.take(
@@ -215,6 +222,8 @@ def _take_record(trace: Trace, record: Record) -> None:
         trace.know(prompt=prompt_of(record.request, record.dialect))
     trace.ask(record.request)
     trace.answer(record.status, record.headers)
+    if not is_event_stream(record.status, record.headers, record.body[:64]):
+        trace.body(record.body)
     for seconds, sse, deltas in record.steps():
         data = sse.data if sse else ""
         trace.take(offset_s + seconds, sse, data, deltas, pricer.cost(deltas))

@@ -96,6 +96,13 @@ class Trace:
         self.answered = {"status": status, "headers": [list(pair) for pair in headers.pairs]}
         self.know(http=status)
 
+    def body(self, body: bytes) -> None:
+        """Take an answer that was no stream, secrets already out."""
+        if self.answered is not None:
+            self.answered["body"] = _cut(body.decode("utf-8", "replace"), BODY_CHARS)
+            self.bytes += len(body)
+            self.version += 1
+
     def begin_round(self, number: int, model: str | None) -> None:
         """What follows is another exchange: its blocks are numbered from zero again."""
         self._numbers = {}

@@ -325,6 +325,33 @@ def test_hostile_text_is_text_wherever_it_stands(bare: Make) -> None:
         assert page.page.inner_text("[data-part=title]") == hostile
 
 
+def test_the_response_is_a_tree_of_what_came_so_far(bare: Make) -> None:
+    page = bare(record("anthropic.messages", "thinking_tool_call.sse"))
+    page.page.click("[data-part=tab-response]")
+    page.go(13)
+
+    said = page.page.inner_text("[data-part=panel-response]")
+
+    assert "HTTP 200" in said
+    assert 'city: ""' in said
+    assert 'type: "tool"' in said
+
+
+def test_a_refusal_by_the_provider_is_shown_with_its_body(bare: Make) -> None:
+    name = next(
+        name
+        for name in EXPECTED["anthropic.messages"]
+        if name.endswith(".json") and "error" in name
+    )
+    page = bare(record("anthropic.messages", name))
+
+    (ending,) = page.blocks
+    page.page.click("[data-part=tab-response]")
+
+    assert ending[0] == "error"
+    assert 'type: "error"' in page.page.inner_text("[data-part=panel-response]")
+
+
 def test_only_images_that_are_in_the_request_itself_are_shown(bare: Make) -> None:
     pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     parts = [

@@ -189,6 +189,23 @@ def test_a_bridge_that_is_closed_still_shows_what_passed() -> None:
     assert bridge._control is None
 
 
+async def test_an_answer_that_is_no_stream_is_kept_as_a_document() -> None:
+    key = "sk-proj-FAKEfakeFAKE0002"
+    async with Bridge(Script(f"not {key}"), environ={"OPENAI_API_KEY": key}) as bridge:
+        shown = bridge.live()
+        async with bridge.async_openai() as client:
+            await client.chat.completions.create(model="m", messages=[])
+        bridge._feed.read()  # type: ignore[union-attr]
+        (trace,) = bridge._feed.traces.values()  # type: ignore[union-attr]
+        (played,) = json.loads(bridge.records[0].play().recording)
+        shown.close()
+
+    assert trace.answered is not None
+    live, kept = json.loads(trace.answered["body"]), json.loads(played["response"]["body"])
+    assert live == kept
+    assert live["choices"][0]["message"]["content"] == "not <redacted:openai-key>"
+
+
 def test_nothing_yet_is_said_so() -> None:
     assert "none yet" in static_html({})
 
