@@ -15,7 +15,12 @@ from llmbridge.wire.loose_json import is_list, is_object, objects, text
 from llmbridge.wire.rounds import AS_IT_CAME, ENDING, Heard, Shown, added, spelled
 from llmbridge.wire.sse import SSE
 
-_GROWS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+_GROWS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
 
 
 class MessagesRounds:
@@ -42,7 +47,7 @@ class MessagesRounds:
         self._places: dict[Any, int | None] = {}
         self._content: list[dict[str, Any]] = []
         self._open: dict[Any, dict[str, Any]] = {}
-        self._inputs: dict[Any, str] = {}
+        self._pieces: dict[Any, dict[str, list[str]]] = {}
         self.heard = Heard(ANTHROPIC_MESSAGES)
         self.hides = False
 
@@ -105,7 +110,7 @@ class MessagesRounds:
         block, index = data.get("content_block"), data.get("index")
         if is_object(block):
             self._open[index] = dict(block)
-            self._inputs[index] = ""
+            self._pieces[index] = {}
             self._content.append(self._open[index])
             place: int | None = None
             if self._show(self._open[index]):
@@ -136,16 +141,18 @@ class MessagesRounds:
             return
         kind = text(delta.get("type"))
         if key := _GROWS.get(kind):
-            block[key] = text(block.get(key)) + text(delta.get(key))
-        elif kind == "input_json_delta":
-            self._inputs[data.get("index")] += text(delta.get("partial_json"))
+            self._pieces[data.get("index")].setdefault(key, []).append(text(delta.get(key)))
         elif kind == "citations_delta":
             cited = block.get("citations")
             block["citations"] = [*(cited if is_list(cited) else ()), delta.get("citation")]
 
     def _stop(self, index: Any) -> None:
-        block, written = self._open.pop(index, None), self._inputs.pop(index, "")
-        if block is None or not written:
+        block, pieces = self._open.pop(index, None), self._pieces.pop(index, {})
+        if block is None:
+            return
+        written = "".join(pieces.pop("partial_json", ()))
+        block |= {key: text(block.get(key)) + "".join(grown) for key, grown in pieces.items()}
+        if not written:
             return
         try:
             given = loads_strict(written)

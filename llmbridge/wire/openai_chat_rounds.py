@@ -3,7 +3,7 @@
 The client hears one role, the words and calls of all rounds, one finish reason, and the usage of all, if it asked for it.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Sequence
 from typing import Any
 
 from llmbridge.canon.events import BlockDelta, BlockStart
@@ -16,6 +16,7 @@ from llmbridge.wire.rounds import ENDING, Heard, Shown, added, is_ours, spelled
 from llmbridge.wire.sse import SSE
 
 _NOT_SAID = ("role", "tool_calls")
+_NOT_GROWING = ("type", "id", "index", "name")
 
 
 class ChatRounds:
@@ -41,8 +42,8 @@ class ChatRounds:
         self._before = added(self._before, self._usage)
         self._rounds += 1
         self._usage = {}
-        self._words: dict[str, Any] = {}
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._words: list[JsonObject] = []
+        self._calls: dict[int, list[JsonObject]] = {}
         self._places: dict[int, int | None] = {}
         self._at = 0
         self.heard = Heard(OPENAI_CHAT)
@@ -61,7 +62,7 @@ class ChatRounds:
         if not is_object(delta):
             self.heard.feed(sse)
             return self._told(sse, chunk, choice, {})
-        self._words = merged(self._words, {k: delta[k] for k in delta if k not in _NOT_SAID})
+        self._words.append({key: delta[key] for key in delta if key not in _NOT_SAID})
         entries = objects(delta.get("tool_calls"))
         if not entries:
             self.heard.feed(sse)
@@ -83,10 +84,10 @@ class ChatRounds:
         choice = _first_choice(body)
         said = choice.get("message")
         said = said if is_object(said) else {}
-        self._words = {key: value for key, value in said.items() if key not in _NOT_SAID}
-        self._shown_words = merged(self._shown_words, self._words)
+        self._words = [{key: value for key, value in said.items() if key not in _NOT_SAID}]
+        self._shown_words = merged([self._shown_words, *self._words])
         for place, call in enumerate(objects(said.get("tool_calls"))):
-            self._calls[place] = call
+            self._calls[place] = [call]
             if self._is_hidden(call):
                 self.hides = True
             else:
@@ -104,11 +105,12 @@ class ChatRounds:
 
     def turn(self) -> list[JsonObject]:
         """One message of the assistant, in the host's own keys."""
-        said = {key: value for key, value in self._words.items() if value not in (None, "", [])}
+        words = merged(self._words)
+        said = {key: value for key, value in words.items() if value not in (None, "", [])}
         turn: dict[str, Any] = {"role": "assistant", "content": None, **said}
         turn.pop("index", None)
         if self._calls:
-            turn["tool_calls"] = [self._calls[place] for place in sorted(self._calls)]
+            turn["tool_calls"] = [merged(self._calls[place]) for place in sorted(self._calls)]
         return [turn]
 
     def names(self) -> list[str]:
@@ -122,7 +124,7 @@ class ChatRounds:
             match delta:
                 case BlockStart(index, ToolCall() as call):
                     self._at = index
-                    self._calls[index] = {}
+                    self._calls[index] = []
                     self._places[index] = self._place(call, entry)
                 case BlockDelta(index):
                     self._at = index
@@ -130,7 +132,7 @@ class ChatRounds:
                     pass
         place = self._places.get(self._at)
         piece = {key: value for key, value in entry.items() if key != "index"}
-        self._calls[self._at] = merged(self._calls.get(self._at, {}), piece)
+        self._calls.setdefault(self._at, []).append(piece)
         if place is None:
             return None
         if entry.get("index", place) == place:
@@ -204,40 +206,33 @@ class ChatRounds:
         return added(self._before, self._usage)
 
 
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two pieces of a message as one: texts are joined, lists by the index of their items or at the end."""
-    both = dict(one)
-    for key, value in other.items():
-        before = both.get(key)
-        if value is None and key in both:
-            continue
-        if key in ("type", "id", "index", "name") or before is None:
-            both[key] = value or before
-        elif isinstance(before, str) and isinstance(value, str):
-            both[key] = before + value
-        elif is_object(before) and is_object(value):
-            both[key] = merged(before, value)
-        elif is_list(before) or is_list(value):
-            both[key] = _listed(_parts(before), _parts(value))
+def merged(pieces: Sequence[JsonObject]) -> dict[str, Any]:
+    """The pieces of a message as one: texts are joined, lists by the index of their items or one after the other."""
+    whole: dict[str, Any] = {}
+    for key in dict.fromkeys(key for piece in pieces for key in piece):
+        values = [piece[key] for piece in pieces if piece.get(key) is not None]
+        if key in _NOT_GROWING or len(values) < 2:
+            told = [value for value in values if value]
+            whole[key] = told[-1] if told else values[-1] if values else None
+        elif all(isinstance(value, str) for value in values):
+            whole[key] = "".join(values)
+        elif all(is_object(value) for value in values):
+            whole[key] = merged(values)
+        elif any(is_list(value) for value in values):
+            whole[key] = _listed([item for value in values for item in _parts(value)])
         else:
-            both[key] = value
-    return both
+            whole[key] = values[-1]
+    return whole
 
 
-def _listed(one: list[Any], other: list[Any]) -> list[Any]:
-    items = list(one)
-    for item in other:
-        index = item.get("index") if is_object(item) else None
-        same = [
-            place
-            for place, known in enumerate(items)
-            if index is not None and is_object(known) and known.get("index") == index
-        ]
-        if same and is_object(item) and item.get("type") == items[same[0]].get("type"):
-            items[same[0]] = merged(items[same[0]], item)
-        else:
-            items.append(item)
-    return items
+def _listed(items: Sequence[Any]) -> list[Any]:
+    """The items, those of one index and type as one where the first of them stood."""
+    same: dict[Any, list[Any]] = {}
+    for place, item in enumerate(items):
+        numbered = is_object(item) and item.get("index") is not None
+        key = (item["index"], str(item.get("type"))) if numbered else (None, place)
+        same.setdefault(key, []).append(item)
+    return [merged(group) if len(group) > 1 else group[0] for group in same.values()]
 
 
 def _parts(value: Any) -> list[Any]:

@@ -27,6 +27,7 @@ class AnthropicTalk:
     tools: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     history: list[Any] = field(default_factory=list[Any])
+    client: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def say(self, words: str) -> Heard:
         self.history.append({"role": "user", "content": words})
@@ -51,7 +52,7 @@ class AnthropicTalk:
             **({"tools": tools} if tools else {}),
             **self.options,
         }
-        opened: Any = self.bridge.anthropic(max_retries=0)
+        opened: Any = self.bridge.anthropic(max_retries=0, **self.client)
         with opened as client:
             if self.streaming:
                 with client.messages.stream(**asked) as stream:

@@ -151,3 +151,29 @@ def test_another_conversation_with_the_same_ids_gets_nothing_of_it(kind: str):
         elsewhere = told(bridge)
 
     assert elsewhere == [("Hello",), ("call", "b", "mine"), ("result", "b", "blue")]
+
+
+@STREAMING
+def test_an_answer_that_was_translated_is_known_again(streaming: bool):
+    script = Script(
+        says("One.", ToolCall("a", "clock")),
+        says(ToolCall("b", "clock"), ToolCall("c", "mine")),
+        says("Done."),
+    )
+    with Bridge(script, tools=[clock], routes={"claude-*": "openai/gpt-5-mini"}) as bridge:
+        here = {"base_url": "http://localhost"}
+        talk = TALKS["anthropic"](bridge, streaming, ("mine",), client=here)
+        first, last = talk.say("Hi"), talk.bring({"c": "blue"})
+
+        assert (first.text, first.calls, last.text) == ("One.", [("c", "mine")], "Done.")
+        assert {record.dialect for record in bridge.records} == {"openai.chat"}
+        assert told(bridge) == [
+            ("Hi",),
+            ("One.",),
+            ("call", "a", "clock"),
+            ("result", "a", "noon"),
+            ("call", "b", "clock"),
+            ("call", "c", "mine"),
+            ("result", "b", "noon"),
+            ("result", "c", "blue"),
+        ]
