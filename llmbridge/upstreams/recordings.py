@@ -69,6 +69,7 @@ class Recordings:
         self._used: set[int] = set()
         self._sessions: dict[str | None, _Session] = defaultdict(_Session)
         self._tracks: dict[tuple[str, str | None], _Track] = defaultdict(_Track)
+        self._found_before: dict[tuple[tuple[str, ...], str], list[_Track]] = {}
         self._asked: list[tuple[Asked, Record]] | None = None
         for place, record in enumerate(self.all):
             key = self.key(record)
@@ -121,9 +122,16 @@ class Recordings:
         return max(same, key=lambda each: _likeness(each[0], asked), default=None)
 
     def _found(self, keys: Sequence[str], provider: str) -> list[_Track]:
+        asked = (tuple(keys), provider)
+        known = self._found_before.get(asked)
+        if known is not None:
+            return known
         tracks = self._tracks
         found = [tracks.get((key, provider)) or tracks.get((key, None)) for key in keys]
-        return [track for track in found if track is not None]
+        answering = [track for track in found if track is not None]
+        if answering:
+            self._found_before[asked] = answering
+        return answering
 
     def _play(self, place: int) -> Record:
         self._used.add(place)
