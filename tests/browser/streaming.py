@@ -7,6 +7,9 @@ from typing import Any
 
 from tests.browser.desk import Desk
 
+KEY = "sk-ant-api03-FAKEfakeFAKE0001"
+"""The provider's key. No cell spells it out, so it comes to a page only where something leaks."""
+
 SETUP = """
 import json, threading, time
 
@@ -17,6 +20,7 @@ from llmbridge.canon.events import Snapshot
 def words(name, count):
     return " ".join(f"{{name}}{{number}}" for number in range(count))
 
+key = "-".join(["sk", "ant", "api03", "FAKEfakeFAKE0001"])
 said = reply(
     Thinking(words("thought", {thoughts})),
     words("word", {words}),
@@ -25,7 +29,7 @@ said = reply(
 provider_bridge = Bridge(Script(said, tps={rate}, ttft=0.3), environ={{}})
 provider = provider_bridge.serve()
 bridge = Bridge(
-    base_urls={{"anthropic": f"{{provider.url}}/anthropic"}}, environ={{"ANTHROPIC_API_KEY": "sk-ant-FAKE"}}
+    base_urls={{"anthropic": f"{{provider.url}}/anthropic"}}, environ={{"ANTHROPIC_API_KEY": key}}
 )
 server = bridge.serve()
 
@@ -130,15 +134,17 @@ def cells(
 
 
 class Counted:
-    """Counts the messages about widgets that come to a page."""
+    """Counts the messages about widgets that come to a page, and those of any kind that hold the key."""
 
     def __init__(self, desk: Desk) -> None:
         self.messages = 0
         self.bytes = 0
+        self.leaks = 0
         desk.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
 
     def _frame(self, payload: str | bytes) -> None:
         data = payload if isinstance(payload, bytes) else payload.encode()
+        self.leaks += KEY.encode() in data
         if b'"comm_msg"' in data[:2000]:
             self.messages += 1
             self.bytes += len(data)

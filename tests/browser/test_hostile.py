@@ -142,3 +142,16 @@ def test_a_saved_notebook_shows_them_without_a_kernel(
     assert [each for each in watched.trespasses if "cdn" not in each] == []
     parsed = Seen(html)
     assert [tag for tag, _ in parsed.tags if tag in ("iframe", "svg", "img", "object")] == []
+
+
+def test_a_notebook_of_somebody_else_shows_them_as_text(shown: Desk, lab: Lab) -> None:
+    shown.save()
+    kept = (lab.folder / "hostile.ipynb").read_text("utf-8")
+    # What was changed elsewhere is not trusted here.
+    (lab.folder / "elsewhere.ipynb").write_text(kept.replace("import Bridge", "import  Bridge"))
+
+    shown.open("elsewhere.ipynb")
+    seen = shown.page.inner_text(".jp-Notebook")
+
+    assert shown.page.locator(".llmb").count() == 0
+    assert [text for text in texts() if text not in seen] == []
