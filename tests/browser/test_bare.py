@@ -191,31 +191,32 @@ def test_scrubbing_shows_the_moment_with_the_block_in_view_and_asks_nobody(bare:
     assert page.sent == []
 
 
-def test_scrubbing_5000_events_takes_less_than_a_frame(bare: Make) -> None:
+@pytest.mark.parametrize("word", ["word", "a much longer piece of text than most "])
+def test_scrubbing_5000_events_takes_less_than_a_frame(bare: Make, word: str) -> None:
     trace = begun()
     for place in range(5000):
-        grow(trace, place / 500, BlockDelta(0, f"word{place} " + "\n" * (place % 20 == 0)))
+        grow(trace, place / 500, BlockDelta(0, f"{word}{place} " + "\n" * (place % 20 == 0)))
     trace.know(status="done")
     page = bare()
     Outbox(page, recording_chars=10_000_000).begin({"i1": trace})
 
     spent = page.page.evaluate("""async () => {
       const slider = document.querySelector('[data-part=slider]');
-      const frame = () => new Promise(requestAnimationFrame);
       const spent = [];
       for (let place = 1; place <= 60; place += 1) {
+        let begun;
+        requestAnimationFrame(() => { begun = performance.now(); });
         slider.value = String((place * 3571) % 5001);
         slider.dispatchEvent(new Event('input'));
-        const begun = performance.now();
-        await frame();
+        await new Promise(requestAnimationFrame);
         document.body.offsetHeight;
         spent.push(performance.now() - begun);
       }
       return spent.sort((a, b) => a - b);
     }""")
 
-    # Half of them: a frame waits for its turn, and other tests may hold the processor.
-    assert spent[len(spent) // 2] < 34
+    # Painting and layout, in the median: other tests may hold the processor.
+    assert spent[len(spent) // 2] < 16
     assert page.sent == []
 
 
