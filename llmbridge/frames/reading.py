@@ -1,6 +1,9 @@
 """One frame of any source."""
 
 from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TypeGuard
 
 from pandas import DataFrame
 
@@ -19,8 +22,17 @@ def frame_of(name: str, source: Source, options: Options) -> DataFrame:
     """
     filters, only, engine, progress = split(options)
     columns = _columns(name, only)
-    if engine != "pandas":
-        raise ConfigurationError(f"there is no engine {engine!r}: use pandas")
+    if engine not in ("pandas", "dask"):
+        raise ConfigurationError(f"there is no engine {engine!r}: use pandas or dask")
+    if is_data_set(source):
+        from llmbridge.frames import parquet  # noqa: PLC0415  # Arrow is loaded late
+
+        found: DataFrame = parquet.frame_of(name, source, filters, columns, engine)
+        return found
+    if engine == "dask":
+        raise ConfigurationError(
+            f"engine='dask' reads the folder of a data set, not {source!r}: write one with llmbridge.frames.dataset.export"
+        )
     if (store := digested(source)) is not None:
         from llmbridge.frames import stored  # noqa: PLC0415  # SQLAlchemy and Arrow are loaded late
 
@@ -43,3 +55,11 @@ def _columns(name: str, only: Sequence[str] | None) -> list[Column]:
     if name == "interceptions":
         names = ["interception_id", *(each for each in names if each != "interception_id")]
     return [there[each] for each in names]
+
+
+def is_data_set(source: object) -> TypeGuard[str | PathLike[str]]:
+    """True for the folder of a data set."""
+    if not isinstance(source, str | PathLike):
+        return False
+    path = Path(fspath(source)).expanduser()
+    return all((path / name).is_dir() for name in ("interceptions", "token_usage"))

@@ -5,20 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from pandas import DataFrame
 
-from llmbridge.exchange.columns import EVENTS, FRAMES, Column
+from llmbridge.exchange.columns import Column
 from llmbridge.exchange.entry import Entry
-from llmbridge.exchange.rows import ROWS
+from llmbridge.frames.pieces import rows_of
 from llmbridge.frames.source import Digesting, Filters, wanted_by
-from llmbridge.frames.table import cells_of, of_arrow
+from llmbridge.frames.table import of_arrow
 from llmbridge.frames.wanted import conditions
-from llmbridge.stores.arrow import KEY, pa, schema_of
+from llmbridge.stores.arrow import pa
 from llmbridge.stores.conditions import Condition, Progress
 
 if TYPE_CHECKING:
     from llmbridge.stores.sql_reader import SqlReader
 
 _CALL = ("interception_id", "begun_at")
-EVENT_ROWS = schema_of((*KEY, *EVENTS[1:]))
 
 
 def frame_of(
@@ -47,23 +46,11 @@ def frame_of(
 
 def _with(table: Any, name: str, entries: Sequence[Entry]) -> Any:
     """The rows of the table and those of the entries, in the order of the store."""
-    told = _rows(name, [entry for entry in entries if entry.interception], table.schema)
-    alone = _rows(name, [entry for entry in entries if not entry.interception], table.schema)
+    told = rows_of(name, [entry for entry in entries if entry.interception], table.schema)
+    alone = rows_of(name, [entry for entry in entries if not entry.interception], table.schema)
     order = [(key, "ascending") for key in ("begun_at", "interception_id", "number")]
     in_order = pa.concat_tables([table, told]).sort_by(order) if len(told) else table
     return pa.concat_tables([in_order, alone])
-
-
-def _rows(name: str, entries: Sequence[Entry], schema: Any) -> Any:
-    cells: dict[str, list[object]] = {column: [] for column in schema.names}
-    for entry in entries:
-        found = cells_of(FRAMES[name], ROWS[name]([entry]))
-        count = len(found["interception_id"])
-        found["begun_at"] = [entry.started_at] * count
-        found["number"] = list(range(count))
-        for column, sofar in cells.items():
-            sofar += found[column]
-    return pa.table(cells, schema)
 
 
 def _events(
@@ -78,6 +65,6 @@ def _events(
     begun |= {entry.id: entry.started_at for entry in rest if entry.interception}
     ids = sorted(begun, key=lambda id: (begun[id], id))
     for entry in digests.entries(ids, progress):
-        yield _rows("events", [entry], EVENT_ROWS)
+        yield rows_of("events", [entry])
     alone = [entry for entry in rest if not entry.interception and entry.id not in begun]
-    yield _rows("events", alone, EVENT_ROWS)
+    yield rows_of("events", alone)

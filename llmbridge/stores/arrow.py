@@ -7,7 +7,9 @@ from typing import Any
 from llmbridge.exchange.columns import COUNT, TEXT, TIME, Column, Dtype
 
 pa: Any = import_module("pyarrow")
-"""It ships no types."""
+"""It ships no types. `pa.compute` is there, too."""
+
+import_module("pyarrow.compute")
 
 UTC = pa.timestamp("us", "UTC")
 _TYPES: dict[Dtype, Any] = {

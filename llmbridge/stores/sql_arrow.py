@@ -56,7 +56,7 @@ def read(
     parts = [query] if _is_postgres(engine) else _parts(engine, query, by, count)
 
     def whole(part: Select[Any]) -> list[Any]:
-        return list(batches(engine, part, columns))
+        return list(_many(engine, part, columns))
 
     with ThreadPoolExecutor(len(parts)) as pool:
         read = pool.map(whole, parts)
@@ -65,6 +65,11 @@ def read(
 
 def batches(engine: Engine, query: Select[Any], columns: Sequence[Column]) -> Generator[Any]:
     """The rows of a query as Arrow record batches, in their order, as they come."""
+    few = _count(engine, query) <= FEW
+    yield from (_one_by_one if few else _many)(engine, query, columns)
+
+
+def _many(engine: Engine, query: Select[Any], columns: Sequence[Column]) -> Generator[Any]:
     raw = _of_postgres if _is_postgres(engine) else _of_sqlite
     for batch in raw(engine, query, columns):
         yield _fitted(batch, columns)

@@ -1,6 +1,7 @@
 """What a SQL store has digested, as Arrow tables; and the calls that it has not."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, Select, Table, and_, func, select
@@ -106,6 +107,13 @@ class SqlReader:
         query = _where(select(func.count()).select_from(table), table, conditions)
         with self._database.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def last_start(self) -> datetime | None:
+        """When the last call that is digested began."""
+        query = select(func.max(TABLES["interceptions"].c.begun_at))
+        with self._database.engine.connect() as connection:
+            found: datetime | None = connection.execute(query).scalar_one()
+            return found
 
     @staticmethod
     def _columns(frame: str, names: Iterable[str]) -> list[Column]:

@@ -197,10 +197,11 @@ def test_what_the_reading_process_cannot_read_is_told(url, tmp_path):
     path.write_bytes(b"no database at all")
 
     with pytest.raises(StoreUnavailable, match=r"none.db' cannot be read: .*not a database"):
-        list(sql_arrow.batches(create_engine(f"sqlite:///{path}"), query, [*KEY, PROMPT]))
+        list(sql_arrow._many(create_engine(f"sqlite:///{path}"), query, [*KEY, PROMPT]))
 
 
-def test_who_reads_on_no_more_leaves_no_process_behind(url):
+def test_who_reads_on_no_more_leaves_no_process_behind(url, monkeypatch):
+    monkeypatch.setattr(sql_arrow, "FEW", 0)
     batches = SqlStore(url).digests.batches("interceptions", ["model"], [])
     next(batches)
 
