@@ -27,6 +27,7 @@ SHAPES = {
     "ghp_FAKEfakeFAKEfakeFAKEfakeFAKEfakeFA08": "github-token",
     "github_pat_FAKE09_fakeFAKEfakeFAKE": "github-token",
     "hf_FAKEfakeFAKEfakeFAKEfakeFAKE10": "huggingface-token",
+    "llmb_FAKEfake-FAKE_fakeFAKEfakeFAKEfakeFAKEfake10": "llmbridge-token",
     "gsk_FAKEfakeFAKEfakeFAKEfakeFAKE11": "groq-key",
     "xai-FAKEfakeFAKEfakeFAKEfakeFAKE12": "xai-key",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJGQUtFMTMifQ.FAKEsignature_-13": "jwt",
