@@ -18,6 +18,7 @@ import pytest
 from llmbridge import Cassette, __version__
 from llmbridge.cli import main
 from llmbridge.cli.demonstration import SESSIONS
+from llmbridge.frontends.people import hashed
 from tests.certified import Certified
 
 PROGRAM = (sys.executable, "-m", "llmbridge")
@@ -232,6 +233,41 @@ def test_a_token_that_was_made_for_a_person_lets_them_in(
 
     assert (statuses, token in row, token in error) == ([401, 200], False, False)
     assert "export OPENAI_API_KEY=$LLMBRIDGE_TOKEN\n" in error
+
+
+def test_a_budget_outlives_the_server(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.yaml"
+    tokens = [f"llmb_the-token-of-{name}" for name in ("alice", "bob")]
+    with running("serve", "--replay", str(ANTHROPIC)) as provider:
+        config.write_text(
+            f"store: sqlite:///{tmp_path / 'usage.db'}\n"
+            f"upstream: {{anthropic: '{ready_url(provider)}'}}\n"
+            "people:\n"
+            f"  - {{name: alice, token: '{hashed(tokens[0])}'}}\n"
+            f"  - {{name: bob, token: '{hashed(tokens[1])}'}}\n"
+            "budgets: [{tokens: 1}]\n",
+            "utf-8",
+        )
+        found = []
+        for _ in range(2):
+            with running("serve", "--config", str(config), ANTHROPIC_API_KEY="k") as process:
+                with client(ready_url(process)) as http:
+                    found.append(_asked(http, tokens[0]))
+                    found.append(_asked(http, tokens[0]))
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=10)
+        with (
+            running("serve", "--config", str(config), ANTHROPIC_API_KEY="k") as process,
+            client(ready_url(process)) as http,
+        ):
+            found.append(_asked(http, tokens[1]))
+
+    assert found == [200, 429, 429, 429, 200]
+
+
+def _asked(http: httpx2.Client, token: str) -> int:
+    headers = {"x-api-key": token}
+    return http.post("/v1/messages", content=bodies(ANTHROPIC)[0], headers=headers).status_code
 
 
 def test_a_token_that_the_user_gives_is_asked_for_and_never_shown() -> None:
