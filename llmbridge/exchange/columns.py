@@ -101,6 +101,7 @@ TOKEN_USAGE = (
     *_TOKENS,
     _COST,
     Column("usage_raw", TEXT, "the provider's own numbers, as JSON"),
+    Column("key_hint", TEXT, "the key that was used, masked; NA for recordings"),
 )
 """One row per answer that reports usage."""
 

@@ -93,6 +93,7 @@ def token_usage_rows(entries: Iterable[Entry]) -> Iterator[Row]:
                 *_tokens(message.usage),
                 cost_of(record, message),
                 _json(message.usage.raw),
+                record.key_hint,
             )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+_SEVERAL = re.compile(r"(?i)api_key$")
 _VARIABLE = re.compile(r"(?i)(key|token|secret|password|passwd)$")
 _HEADER = re.compile(
     r".*(auth(?!ors?(?:-|$))|(?<!idempotency-)key|token|secret|password|credential|cookie|signature|jwt).*"
@@ -18,7 +19,10 @@ _ATTRIBUTE = re.compile(r"(?i)(?:path|domain|expires|max-age|samesite)=.*|[^=]*"
 
 def secrets_of(environ: Mapping[str, str]) -> set[str]:
     """The values of the variables whose names say that they are secret."""
-    return {value for name, value in environ.items() if _VARIABLE.search(name)}
+    secrets = {value for name, value in environ.items() if _VARIABLE.search(name)}
+    # A provider's variable may hold several keys.
+    lists = [value for name, value in environ.items() if _SEVERAL.search(name)]
+    return secrets.union(*(value.split(",") for value in lists))
 
 
 def masked(secret: str) -> str:

@@ -194,7 +194,7 @@ def test_an_error_of_the_bridge_goes_before_the_providers():
 @pytest.mark.feature("aibridge", 11)
 @pytest.mark.feature("gateway", 14)
 def test_every_answer_with_usage_has_a_row():
-    chat = record("openai.chat", "cached.sse")
+    chat = record("openai.chat", "cached.sse", key_hint="sk-a...0001")
     silent = record("openai.chat", "usage_absent.sse")
     failed = record("anthropic.messages", "error_529.json", id="i2")
     message = record("anthropic.messages", "cache_write.json", id="i2", round=1)
@@ -210,7 +210,7 @@ def test_every_answer_with_usage_has_a_row():
         (
             *("i1", 0, EXPECTED["openai.chat"]["cached.sse"]["response_id"], NOON + TWO_SECONDS),
             *("openai", "gpt-4o-mini-2024-07-18", 122, 1280, None, 6, 0, 1408),
-            *(price(chat), raw("openai.chat", "cached.sse")),
+            *(price(chat), raw("openai.chat", "cached.sse"), "sk-a...0001"),
         ),
         (
             *("i2", 1, EXPECTED["anthropic.messages"]["cache_write.json"]["response_id"]),
@@ -219,6 +219,7 @@ def test_every_answer_with_usage_has_a_row():
                 fresh + written + output,
                 price(message),
                 raw("anthropic.messages", "cache_write.json"),
+                None,
             ),
         ),
     )

@@ -9,6 +9,12 @@ def test_variables_are_secret_by_the_end_of_their_names():
     assert secrets_of(environ) == {"a", "b", "c"}
 
 
+def test_each_of_several_keys_is_secret():
+    environ = {"OPENAI_API_KEY": "a,b", "PARTITION_KEY": "c,d"}
+
+    assert secrets_of(environ) == {"a,b", "a", "b", "c,d"}
+
+
 @pytest.mark.parametrize(
     "name", ["Authorization", "x-api-key", "Cookie", "X-Company-Auth", "x-amz-security-token"]
 )
