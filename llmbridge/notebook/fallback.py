@@ -20,10 +20,12 @@ class Fallback:
         bundle: Callable[[], dict[str, Any]],
         state: Callable[[], object],
         read: Callable[[], object],
+        live: Callable[[], bool],
     ) -> None:
         self._bundle = bundle
         self._state = state
         self._read = read
+        self._live = live
         self._handles: list[Any] = []
         self._shown: object = None
         self._seen: object = None
@@ -40,10 +42,10 @@ class Fallback:
         handle = ipython.display.display(self._bundle(), raw=True, display_id=True)
         self._handles = [*self._handles, handle][-MAX_HANDLES:]
 
-    def refresh(self, now_s: float, *, live: bool) -> bool:
+    def refresh(self, now_s: float) -> bool:
         """Tell what has changed once it is quiet; True when nothing is left to tell."""
         state = self._state()
-        if live or not self._handles or state == self._shown:
+        if self._live() or not self._handles or state == self._shown:
             return True
         if state != self._seen:
             self._seen, self._since_s = state, now_s
@@ -55,7 +57,7 @@ class Fallback:
     def _after_cell(self, *_: object) -> None:
         self._read()
         state = self._state()
-        if state != self._shown:
+        if state != self._shown and not self._live():
             self._tell(state)
 
     def _tell(self, state: object) -> None:

@@ -607,8 +607,8 @@ class View {
   dispose() {
     this.store.views.delete(this);
     this.store.look();
-    const { id, cursor, tab, filter, speed, byTime } = this;
-    this.store.seen = { id, cursor, tab, filter, speed, byTime };
+    const { id, chosen, cursor, tab, filter, speed, byTime } = this;
+    this.store.seen = { id, chosen, cursor, tab, filter, speed, byTime };
     this.sizes.disconnect();
     this.sight.disconnect();
     this.theme.disconnect();

@@ -76,7 +76,7 @@ class Inspector(anywidget.AnyWidget):
         self.visible = True
         self._source = source
         self._outbox = Outbox(self, source.control, recording_chars)
-        self._fallback = Fallback(self._bundle, self._state, source.read)
+        self._fallback = Fallback(self._bundle, self._state, source.read, self._live)
         self._copies: list[str] = []
         self.on_msg(self._hear)
 
@@ -98,6 +98,15 @@ class Inspector(anywidget.AnyWidget):
         html = str(static_html(self._source.traces))
         return {**(widget[0] if widget else {}), "text/plain": repr(self), "text/html": html}
 
+    def close(self) -> None:
+        """Be shown no more; what it was fed by ends with its last inspector."""
+        super().close()
+        if self._source.wake is not None:
+            self._source.wake()
+
+    def _live(self) -> bool:
+        return any(trace.live for trace in list(self._source.traces.values()))
+
     def _state(self) -> object:
         return [(each.id, each.version) for each in list(self._source.traces.values())]
 
@@ -117,8 +126,7 @@ class Inspector(anywidget.AnyWidget):
         while self._copies:
             self._copy(self._copies.pop(0))
         self._outbox.flush(traces, now_s)
-        live = any(trace.live for trace in traces.values())
-        told = self._fallback.refresh(now_s, live=live)
+        told = self._fallback.refresh(now_s)
         return told and self._outbox.settled(traces)
 
     def post(self, message: dict[str, Any]) -> None:

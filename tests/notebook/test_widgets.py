@@ -169,9 +169,8 @@ def test_stop_on_the_page_stops_the_call() -> None:
 def test_a_closed_inspector_ends_its_thread() -> None:
     with Bridge(Script("Hello", "Again"), environ={}) as bridge:
         shown = bridge.live()
-        shown.close()
-        list(bridge.stream_sync(MODEL, QUESTION))
         thread = bridge._feed._thread  # type: ignore[union-attr]
+        shown.close()
         if thread is not None:
             thread.join(timeout=10)
 
