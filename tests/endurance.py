@@ -136,7 +136,8 @@ def kill(url: str, kills: int, seed: int = 0) -> Killed:
     """Kill a process that writes, at a moment of chance, that often; another one is at work all the time."""
     chance, acknowledged = random.Random(seed), set[str]()
     processes = get_context("forkserver")
-    processes.set_forkserver_preload([__name__])
+    # What each of them needs is loaded once.
+    processes.set_forkserver_preload([__name__, "llmbridge.stores.sql", "psycopg"])
     at_work = open_store(url)
     anyio.run(at_work.begin, _interception("at work"))
     for number in range(kills):

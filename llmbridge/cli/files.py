@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from llmbridge.errors import CassetteError
+from llmbridge.exchange.printable import without_password
 from llmbridge.stores.cassette import SUFFIXES
 
 T = TypeVar("T")
@@ -69,7 +70,9 @@ def _files_at(text: str) -> list[File]:
         matches = sorted(glob(str(path), recursive=True))
         files = [file for match in matches for file in _files_at(match)]
     if not files:
-        raise CassetteError(f"there is no cassette at {text!r}: give files, folders or globs")
+        raise CassetteError(
+            f"there is no cassette at {without_password(text)!r}: give files, folders or globs"
+        )
     return files
 
 

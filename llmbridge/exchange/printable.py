@@ -16,3 +16,8 @@ def one_line(text: str, limit: int = 300) -> str:
     """The text as a single printable line of at most `limit` characters."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def without_password(text: str) -> str:
+    """A URL, however it is misspelt, or a path, fit to be shown."""
+    return re.sub(r"(:/+).*(?=@)|(password=)[^&]*", r"\1\2***", text)

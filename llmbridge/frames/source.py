@@ -21,6 +21,7 @@ from typing import (
 
 from llmbridge.errors import CassetteError, ConfigurationError, End
 from llmbridge.exchange.entry import Entry
+from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Record, Store
 from llmbridge.frames.wanted import time_of
 from llmbridge.stores.cassette import Cassette
@@ -185,7 +186,7 @@ def _recorded(text: str) -> Iterator[Record]:
     found = sorted(Path(file) for file in glob(str(path), recursive=True))
     if not found:
         raise CassetteError(
-            f"no file matches {text!r}: give a cassette, a folder or a glob of them"
+            f"no file matches {without_password(text)!r}: give a cassette, a folder or a glob of them"
         )
     folders = [file if file.is_dir() else file.parent for file in found]
     top = commonpath(folders)

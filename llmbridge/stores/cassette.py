@@ -9,6 +9,7 @@ from typing import Self
 
 from llmbridge.canon.markup import facts, panel
 from llmbridge.errors import CassetteError
+from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.tables import records_table
 from llmbridge.stores.cassette_file import CassetteFile, is_aside
@@ -65,7 +66,7 @@ class Cassette:
             CassetteError: there are none, or one cannot be read; names the file and the place in it.
         """
         if not Path(path).exists():
-            raise CassetteError(f"there is no cassette at {str(path)!r}")
+            raise CassetteError(f"there is no cassette at {without_password(str(path))!r}")
         return cls(path, ascii=ascii)
 
     @classmethod

@@ -4,6 +4,7 @@ import os
 from typing import TypeGuard
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Store
 from llmbridge.stores.memory import MemoryStore
 
@@ -28,7 +29,7 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
 
         return SqlStore(path)
     raise ConfigurationError(
-        f"store={path!r}: give a path that ends in .yaml or .json, a URL such as"
+        f"store={without_password(path)!r}: give a path that ends in .yaml or .json, a URL such as"
         " 'sqlite:///usage.db' or 'postgresql://user@host/database', a Store, or None for memory"
     )
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from llmbridge.errors import ConfigurationError, StoreUnavailable
-from llmbridge.exchange.printable import one_line
+from llmbridge.exchange.printable import one_line, without_password
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.spending import Spent
 from llmbridge.stores import sql_digests
@@ -346,7 +345,7 @@ def _database(url: str, *, safe_on_power_loss: bool) -> Database:
         file = Path(str(path)).expanduser().absolute()
         return SqliteFile(file, safe_on_power_loss=safe_on_power_loss)
     raise ConfigurationError(
-        f"store={_without_password(url)!r}: give the URL of an SQLite file, such as 'sqlite:///usage.db',"
+        f"store={without_password(url)!r}: give the URL of an SQLite file, such as 'sqlite:///usage.db',"
         " or of PostgreSQL, such as 'postgresql://user@host/database'"
     )
 
@@ -358,10 +357,6 @@ def _unopened(database: Database, error: OSError | DBAPIError) -> ConfigurationE
 def _why(error: OSError | DBAPIError) -> str:
     why = error.strerror if isinstance(error, OSError) else error.orig
     return one_line(str(why), limit=500)
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(?<=//).*(?=@)|(?<=password=)[^&]*", "***", url)
 
 
 def _filtered(table: Table, columns: Sequence[str], filters: Mapping[str, object]) -> Select[Any]:
