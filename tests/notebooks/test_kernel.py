@@ -68,7 +68,8 @@ def answers(port: int) -> bool:
 SERVE = """
 from llmbridge import Bridge, Script
 
-servers = [Bridge(Script("Hello"), environ={}).serve() for _ in range(2)]
+bridges = [Bridge(Script("Hello"), environ={}) for _ in range(2)]
+servers, inspectors = [bridge.serve() for bridge in bridges], [bridge.live() for bridge in bridges]
 print(*(server.port for server in servers))
 """
 
