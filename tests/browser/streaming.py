@@ -3,9 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.browser.desk import Desk
+
+if TYPE_CHECKING:
+    from playwright.sync_api import WebSocket
 
 KEY = "sk-ant-api03-FAKEfakeFAKE0001"
 """The provider's key. No cell spells it out, so it comes to a page only where something leaks."""
@@ -134,13 +137,22 @@ def cells(
 
 
 class Counted:
-    """Counts the messages about widgets that come to a page, and those of any kind that hold the key."""
+    """Counts the messages about widgets that a page gets and sends, and those of any kind that hold the key."""
 
     def __init__(self, desk: Desk) -> None:
         self.messages = 0
         self.bytes = 0
         self.leaks = 0
-        desk.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
+        self.sent = 0
+        desk.page.on("websocket", self._socket)
+
+    def _socket(self, socket: "WebSocket") -> None:
+        socket.on("framereceived", self._frame)
+        socket.on("framesent", self._told)
+
+    def _told(self, payload: str | bytes) -> None:
+        data = payload if isinstance(payload, bytes) else payload.encode()
+        self.sent += b'"comm_msg"' in data[:2000]
 
     def _frame(self, payload: str | bytes) -> None:
         data = payload if isinstance(payload, bytes) else payload.encode()

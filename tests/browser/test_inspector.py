@@ -95,11 +95,14 @@ def test_the_view_goes_on_while_the_kernel_is_busy(streamed: Streamed) -> None:
 def test_scrubbing_shows_the_message_of_that_event_with_what_it_brought_in_sight(
     streamed: Streamed,
 ) -> None:
+    before = streamed.counted.sent
     views = {count: streaming.scrub(streamed.desk, int(count)) for count in streamed.truth["at"]}
 
     assert {count: view.blocks for count, view in views.items()} == streamed.truth["at"]
     assert [count for count, view in views.items() if not view.seen] == []
     assert "".join(views["57"].fresh.split()).startswith("thought")
+    # The page knows every event: the kernel is not asked.
+    assert streamed.counted.sent == before
 
 
 def test_a_page_opened_in_the_middle_reaches_the_same_text(streamed: Streamed) -> None:
