@@ -84,7 +84,7 @@ class Budgets:
         self._counted: list[Spent] = []
         self._guessed: list[Spent] = []
         self._newest = date.min
-        self._settled: tuple[date, tuple[Spent, ...]] | None = None
+        self._settled: tuple[tuple[Spent, ...], date] = (), date.min
         self._lock, self._reading = Lock(), Lock()
         self._read_at = monotonic()
         if self._bounds.all:
@@ -159,16 +159,15 @@ class Budgets:
             self._sums = sums
 
     def _spent(self) -> Iterable[Spent]:
-        """What was spent in all times that count; days that are over are read once."""
+        """What was spent in all times that count; days that are over are not read again."""
         today = self._clock().date()
         begun = min(_begun(bound, today) for bound in self._bounds.all)
+        known, until = self._settled
+        all_of_it = (*known, *self._read(_midnight(max(begun, until))))
         # Calls of yesterday may still be under way.
         settled = max(begun, today - timedelta(days=1))
-        if self._settled is not None and self._settled[0] == settled:
-            return (*self._settled[1], *self._read(_midnight(settled)))
-        read = tuple(self._read(_midnight(begun)))
-        self._settled = (settled, tuple(spent for spent in read if spent.day < settled))
-        return read
+        self._settled = tuple(each for each in all_of_it if begun <= each.day < settled), settled
+        return all_of_it
 
     def _add(self, sums: dict[_Key, float], spent: Spent) -> None:
         for each in self._bounds.on(spent.actor, spent.model):

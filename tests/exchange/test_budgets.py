@@ -153,6 +153,21 @@ async def test_what_others_spend_counts_within_half_a_minute_and_nothing_counts_
     assert past.asked == [date(2026, 11, 1), date(2026, 11, 19)]
 
 
+async def test_days_that_are_over_are_read_once() -> None:
+    clock, past = Clock(), Past(spent(1, day=date(2026, 11, 3)), spent(1, day=date(2026, 11, 19)))
+    budgets = Budgets([Budget(usd=3, per="month")], past, clock, 30, clock.monotonic)
+    for days, taken in ((1, 0.5), (3, 0.5), (12, 1)):
+        clock.now = NOON + timedelta(days=days)
+        clock.passed_s += 30
+        past.spent.append(spent(taken, day=clock.now.date()))
+        told = await refused(budgets)
+
+        assert ("$3.00 of $3.00" in told) == (days == 3)
+
+    asked = [day.isoformat() for day in past.asked]
+    assert asked == ["2026-11-01", "2026-11-19", "2026-11-20", "2026-12-01"]
+
+
 async def test_what_no_answer_says_stays_counted_when_the_store_is_asked_again() -> None:
     clock, past = Clock(), Past()
     budgets = Budgets([Budget(tokens=10)], past, clock, 30, clock.monotonic)

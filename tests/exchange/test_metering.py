@@ -9,8 +9,12 @@ import httpx2
 import openai
 import pytest
 
-from llmbridge import Bridge, Budget, RateLimit, Replay, Script, calls
+from llmbridge import Bridge, Budget, MemoryStore, RateLimit, Replay, Script, calls
+from llmbridge.exchange.budgets import FRESH_S, Budgets
+from llmbridge.exchange.metering import rules_of
 from llmbridge.exchange.rewrite import swap_models
+from llmbridge.stores.followed import FollowedStore
+from llmbridge.stores.opening import open_store
 
 HI: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
 CENT = Budget(usd=0.000_001)
@@ -132,6 +136,18 @@ async def test_what_is_counted_of_calls_side_by_side_is_what_the_frames_say() ->
         left = Bridge(script, store=bridge.store, budgets=[Budget(tokens=total)], environ={})
         with pytest.raises(openai.RateLimitError, match=f"took {total:,} tokens of {total:,}"):
             left.openai().chat.completions.create(**HI)
+
+
+def test_only_a_store_that_others_write_to_is_asked_again(tmp_path: Path) -> None:
+    shared = open_store(f"sqlite:///{tmp_path / 'usage.db'}")
+    found = []
+    for store in (MemoryStore(), shared, FollowedStore(shared, lambda *_: None)):
+        (rule,) = rules_of([CENT], [], store)
+        assert isinstance(rule, Budgets)
+        found.append(rule._fresh_s)
+        store.close()
+
+    assert found == [None, FRESH_S, FRESH_S]
 
 
 async def _read(client: openai.AsyncOpenAI, **options: Any) -> None:
