@@ -193,8 +193,8 @@ class Connection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
-        if not self.cycle.response_complete:
-            return  # The end of this reply begins anew.
+        if self._in_head or not self.cycle.response_complete:
+            return  # The end of the next reply begins anew.
         left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
             self._watch_idle(left_s)

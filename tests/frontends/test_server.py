@@ -263,6 +263,22 @@ def test_a_connection_that_is_not_used_is_closed(serve, monkeypatch):
         assert client.rest() == b""
 
 
+def test_a_connection_on_which_a_request_comes_is_used(serve, monkeypatch):
+    monkeypatch.setattr("llmbridge.frontends.server.KEEP_ALIVE_S", 0.05)
+
+    with RawClient(serve(echo).port) as client:
+        client.ask()
+        client.until(b"{}")
+        client.socket.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: ")
+        client.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.socket.recv(1)
+        client.socket.settimeout(WAIT_S)
+        client.socket.sendall(b"localhost\r\ncontent-length: 2\r\n\r\n{}")
+
+        assert b"HTTP/1.1 200" in client.until(b"\r\n\r\n{}")
+
+
 def test_a_large_head_is_refused(serve):
     with RawClient(serve(FakeHandle(b"{}")).port) as client:
         client.ask("/", "x-large: " + "x" * connection.HEAD_BYTES)
