@@ -3,13 +3,16 @@
 There is no way to leave certificates unchecked: who trusts one of their own names it.
 """
 
+import logging
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from llmbridge.errors import ConfigurationError
+
+_logger = logging.getLogger("llmbridge")
 
 Certificate = str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]]
 """A file with a certificate, those between it and its authority, and its key; or two files, the key in the second."""
@@ -35,19 +38,56 @@ def client_context(
 
 
 def server_context(certificate: Certificate) -> ssl.SSLContext:
-    """How a server answers: TLS 1.2 or newer, with this certificate.
+    """How a server answers: TLS 1.2 or newer, with this certificate; one that was renewed is shown to the next who connects.
 
     Raises:
         ConfigurationError: a file cannot be read, or is not what it should be.
     """
+    first = shown = _serving(certificate)
+    seen = _stamps(certificate)
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        nonlocal shown, seen
+        found = _stamps(certificate)
+        if found != seen:
+            seen = found
+            try:
+                shown = _serving(certificate)
+            except ConfigurationError as error:
+                # Of two files one may be new already: the next change is looked at, too.
+                _logger.warning("the certificate of before goes on: %s", error.message)
+        if shown is not first:
+            connection.context = shown
+
+    first.sni_callback = renew
+    return first
+
+
+def _serving(certificate: Certificate) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load(context, certificate)
     return context
 
 
+def _files(certificate: Certificate) -> Sequence[str | os.PathLike[str]]:
+    return certificate if isinstance(certificate, tuple) else (certificate,)
+
+
+def _stamps(certificate: Certificate) -> list[tuple[int, int] | None]:
+    """What changes when a file does."""
+    stamps: list[tuple[int, int] | None] = []
+    for file in _files(certificate):
+        try:
+            stat = Path(file).expanduser().stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((stat.st_mtime_ns, stat.st_ino))
+    return stamps
+
+
 def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
-    files = certificate if isinstance(certificate, tuple) else (certificate,)
-    names = [_readable(file) for file in files]
+    names = [_readable(file) for file in _files(certificate)]
     key = None if len(names) == 1 else names[1]
     if key is None:
         what = "a certificate with its key (or give the key's file, too)"

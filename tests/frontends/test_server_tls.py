@@ -1,5 +1,6 @@
 """The server over TLS: streams, SDKs, a client that leaves, and files that will not do."""
 
+import socket
 import ssl
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from llmbridge import Bridge, Script
 from llmbridge.errors import ConfigurationError
+from llmbridge.frontends.server import Server
 from tests.certified import Certified
 from tests.frontends.fakes import EVENTS, JSON, FakeHandle, events, unfinished
 
@@ -137,3 +139,59 @@ def test_files_that_will_not_do_are_told_by_name_and_nothing_is_served(
             bridge.serve(tls=certified.chain)
 
         assert repr(bridge).endswith(", store=MemoryStore(0 interceptions, 0 records))")
+
+
+# Renewal
+
+
+def shown(server: Server, certified: Certified) -> str:
+    """The serial number of the certificate that somebody who connects now is shown."""
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+        certified.trusting().wrap_socket(raw, server_hostname="127.0.0.1") as secure,
+    ):
+        found = secure.getpeercert()
+    assert found
+    return str(found["serialNumber"])
+
+
+def write(certified: Certified, path: Path) -> None:
+    """A new certificate and its key, in place of what is there."""
+    made = certified.authority.issue_cert("127.0.0.1")
+    made.private_key_and_cert_chain_pem.write_to_path(path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def test_a_renewed_certificate_is_shown_to_the_next_client(
+    certified: Certified, tmp_path: Path
+) -> None:
+    path = tmp_path / "server.pem"
+    write(certified, path)
+
+    with Bridge(Script("Hello"), environ={}) as bridge, bridge.serve(tls=path) as server:
+        before = [shown(server, certified) for _ in range(2)]
+        write(certified, path)
+        after = [shown(server, certified) for _ in range(2)]
+
+    assert before[0] == before[1] != after[0] == after[1]
+
+
+def test_files_that_will_not_do_any_more_leave_the_certificate_of_before(
+    certified: Certified, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "server.pem"
+    write(certified, path)
+
+    with Bridge(Script("Hello"), environ={}) as bridge, bridge.serve(tls=path) as server:
+        before = shown(server, certified)
+        path.write_text("half")
+        broken = [shown(server, certified) for _ in range(2)]
+        path.unlink()
+        gone = shown(server, certified)
+        write(certified, path)
+        renewed = shown(server, certified)
+
+    assert (broken, gone) == ([before] * 2, before)
+    assert renewed != before
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "server.pem' does not hold a certificate" in caplog.messages[0]
