@@ -146,7 +146,7 @@ def kill(url: str, kills: int, seed: int = 0) -> Killed:
         process.start()
         there.close()
         acknowledged.add(here.recv())
-        until = monotonic() + chance.random() / 20
+        until = monotonic() + chance.random() / 8
         while here.poll(max(0.0, until - monotonic())):
             acknowledged.add(here.recv())
         assert process.pid is not None

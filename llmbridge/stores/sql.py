@@ -161,6 +161,7 @@ class SqlStore:
 
         Raises:
             ConfigurationError: no such filter.
+            StoreUnavailable: the database cannot be read now.
         """
         matching(Interception, (), filters)
         query = _filtered(INTERCEPTIONS, INTERCEPTION_COLUMNS, filters)
@@ -172,6 +173,7 @@ class SqlStore:
 
         Raises:
             ConfigurationError: no such filter.
+            StoreUnavailable: the database cannot be read now.
         """
         matching(Record, (), filters)
         query = _filtered(RECORDS, RECORD_COLUMNS, filters).order_by(RECORDS.c.seq)
@@ -242,11 +244,16 @@ class SqlStore:
         return self._writer
 
     def _rows(self, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
-        with self._database.engine.connect() as connection:
-            rows = connection.execution_options(yield_per=_PAGE).execute(query)
-            names = list(rows.keys())
-            for row in rows:
-                yield dict(zip(names, row, strict=True))
+        try:
+            with self._database.engine.connect() as connection:
+                rows = connection.execution_options(yield_per=_PAGE).execute(query)
+                names = list(rows.keys())
+                for row in rows:
+                    yield dict(zip(names, row, strict=True))
+        except DBAPIError as error:
+            raise StoreUnavailable(
+                f"{self._database.name!r} cannot be read: {_why(error)}"
+            ) from error
 
     def _open(self) -> None:
         try:

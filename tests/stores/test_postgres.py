@@ -90,6 +90,19 @@ async def test_while_the_server_is_away_calls_are_refused_and_nothing_is_lost(re
     store.close()
 
 
+def test_a_server_that_went_away_cannot_be_read_nor_pruned(relay, url):
+    store = SqlStore(url)
+    relay.disconnect()
+
+    for asked_of in (store.interceptions, store.records, lambda: list(store)):
+        with pytest.raises(StoreUnavailable, match=r"\*\*\*@.* cannot be read: .*refused"):
+            asked_of()
+    with pytest.raises(StoreUnavailable, match=r"cannot be written: .*refused"):
+        store.prune(NOON)
+
+    store.close()
+
+
 def test_a_client_is_told_that_its_call_could_not_be_recorded(relay, url):
     with Bridge(Script("Hi"), store=url) as bridge:
         relay.disconnect()
