@@ -102,7 +102,7 @@ def test_scrubbing_shows_the_message_of_that_event_with_what_it_brought_in_sight
     assert [count for count, view in views.items() if not view.seen] == []
     assert "".join(views["57"].fresh.split()).startswith("thought")
     # The page knows every event: the kernel is not asked.
-    assert streamed.counted.sent == before
+    assert streamed.counted.sent == before > 0
 
 
 def test_a_page_opened_in_the_middle_reaches_the_same_text(streamed: Streamed) -> None:
