@@ -501,8 +501,8 @@ def test_a_port_that_is_taken_is_named(
 OPTIONS = {
     "demo": "--speed --plain",
     "prune": "--store --older-than --dry-run --json",
-    "usage": "--store --by --since --json",
-    "export": "--store --to --force --json",
+    "usage": "--store --by --since --until --model --actor --provider --json",
+    "export": "--store --to --force --since --only --json",
     "token": "--json",
     "serve": "--host --port --token --no-token --replay --mode --record --speed --store --no-bodies --workers --upstream --config --log --log-format --metrics --traces --allow-remote --allowed-host --tls-cert --tls-key",
 }

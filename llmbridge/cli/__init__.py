@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llmbridge import __version__
-from llmbridge.cli import cassette
+from llmbridge.cli import cassette, kept
 from llmbridge.errors import BridgeError
 
 _TOP = """
@@ -62,43 +62,6 @@ Examples:
       let other machines in, with a token of your choice, over HTTPS
 """
 
-_USAGE = """
-Sum up calls, tokens and cost by model, actor, day, provider or client.
-
-Reads the database or the recordings that a bridge kept. Input is what no cache had; days are of UTC;
-cost is the list price, without the calls whose price is not known.
-
-\b
-Examples:
-  llmbridge usage --store sqlite:///usage.db
-  llmbridge usage --store sqlite:///usage.db --by actor,day --since 2026-11-01
-  llmbridge usage --store 'recordings/*.yaml' --json | jq .total.cost_usd
-"""
-
-_EXPORT = """
-Write what a bridge kept as Parquet files that pandas, Dask, DuckDB or Spark read.
-
-There is a folder for each frame, and in it one for each day on which calls began (UTC). Prompts and
-answers are in it: a folder that is made here is for its owner alone.
-
-\b
-Examples:
-  llmbridge export --store sqlite:///usage.db --to usage/
-  llmbridge export --store sqlite:///usage.db --to usage/ --force      replace the days in it
-"""
-
-_PRUNE = """
-Delete calls from a database that are older than some days, with all that was asked and answered.
-
-Days go whole (UTC), and calls under way stay. A bridge may be at work meanwhile. Deleted bytes are
-overwritten; the file does not get smaller, but what comes next uses the room.
-
-\b
-Examples:
-  llmbridge prune --store sqlite:///usage.db --older-than 30d --dry-run
-  llmbridge prune --store sqlite:///usage.db --older-than 30d
-"""
-
 _TOKEN = """
 Make a token for a person, and the line for the configuration file that lets its holder in.
 
@@ -119,20 +82,12 @@ _SPELLED = (
     ("mode=", "--mode "),
     ("port=0", "--port 0"),
     ("since=", "--since "),
+    ("until=", "--until "),
     ("store=", "--store "),
     (", a Store, or None for memory", ", or memory"),
     ("token=None", "--no-token"),
     ("token=", "--token "),
 )
-
-Kept = Annotated[
-    str,
-    typer.Option(
-        metavar="URL",
-        help="What a bridge kept: the URL of a database such as sqlite:///usage.db, or a cassette, a"
-        " folder or a glob of them.",
-    ),
-]
 
 app = typer.Typer(
     add_completion=False,
@@ -386,73 +341,7 @@ def serve(
     serve_until_stopped(options, config)
 
 
-@app.command(help=_USAGE, short_help="Sum up calls, tokens and cost.")
-def usage(
-    store: Kept,
-    by: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="One line for each: model, actor, day, provider, client, or several.",
-        ),
-    ] = "model",
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Only calls that began then or later, such as 2026-11-20 or 2026-11-20T08:00; UTC.",
-            show_default="all",
-        ),
-    ] = None,
-    as_json: cassette.AsJson = False,
-) -> None:
-    """Sum up what calls took."""
-    from llmbridge.cli.usage import run_usage
-
-    raise typer.Exit(run_usage(store, by, since, as_json))
-
-
-@app.command(help=_EXPORT, short_help="Write what was kept as Parquet files.")
-def export(
-    store: Kept,
-    to: Annotated[
-        str, typer.Option(metavar="DIR", help="The folder to write to: a new one, or empty.")
-    ],
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force", help="Write to a folder that has days already; replace the same ones."
-        ),
-    ] = False,
-    as_json: cassette.AsJson = False,
-) -> None:
-    """Write Parquet files."""
-    from llmbridge.cli.exporting import run_export
-
-    raise typer.Exit(run_export(store, to, force, as_json))
-
-
-@app.command(help=_PRUNE, short_help="Delete old calls from a database.")
-def prune(
-    store: Annotated[
-        str,
-        typer.Option(metavar="URL", help="The URL of a database, such as sqlite:///usage.db."),
-    ],
-    older_than: Annotated[
-        str,
-        typer.Option(
-            metavar="DAYS", help="Such as 30d: delete what began before the day 30 days ago."
-        ),
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many it would be; delete nothing.")
-    ] = False,
-    as_json: cassette.AsJson = False,
-) -> None:
-    """Delete old calls."""
-    from llmbridge.cli.pruning import run_prune
-
-    raise typer.Exit(run_prune(store, older_than, dry_run, as_json))
+kept.add_to(app)
 
 
 @app.command(help=_TOKEN, short_help="Make a token for a person.")

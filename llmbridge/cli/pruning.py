@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from llmbridge.cli.screen import FINE, Screen, say_json
+from llmbridge.cli.screen import FINE, Screen, bar, say_json
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.stores.sql import existing
@@ -21,7 +21,8 @@ def run_prune(
         StoreUnavailable: the database cannot be written.
     """
     before = _midnight(older_than, clock())
-    calls = existing(store).prune(before, dry_run=dry_run)
+    with bar("deleting calls") as progress:
+        calls = existing(store).prune(before, dry_run=dry_run, progress=progress)
     if as_json:
         say_json({"dry_run": dry_run, "before": before, "calls": calls})
     else:

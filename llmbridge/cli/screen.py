@@ -5,12 +5,20 @@ What a cassette holds goes through `printable` and into `Text`, never into marku
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -71,6 +79,23 @@ def _drawn(columns: Mapping[str, bool], rows: Sequence[Sequence[str]], bold_last
         style = "bold" if bold_last and index == len(rows) - 1 else ""
         table.add_row(*(Text(cell, style) for cell in row))
     return table
+
+
+@contextmanager
+def bar(what: str) -> Generator[Callable[[int, int], None]]:
+    """A function of how much is done, of how much: a bar on standard error, drawn on a terminal alone."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def say_json(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from pandas import NA
 
 from llmbridge import frames
-from llmbridge.cli.screen import FINE, Screen, say_json
+from llmbridge.cli.screen import FINE, Screen, bar, say_json
 from llmbridge.frames.usage import FIGURES
 
 _HEADINGS = {
@@ -20,7 +20,7 @@ _HEADINGS = {
 Told = Mapping[str, Any]
 
 
-def run_usage(store: str, by: str, since: str | None, as_json: bool) -> int:
+def run_usage(store: str, by: str, filters: frames.Filters, as_json: bool) -> int:
     """Sum up what is kept there and say it; the exit code.
 
     Raises:
@@ -28,8 +28,8 @@ def run_usage(store: str, by: str, since: str | None, as_json: bool) -> int:
         CassetteError: a recording cannot be read.
     """
     names = [name.strip() for name in by.split(",") if name.strip()]
-    filters = frames.Filters() if since is None else frames.Filters(since=since)
-    table = frames.usage_by(store, names, **filters)
+    with bar("reading calls") as progress:
+        table = frames.usage_by(store, names, progress=progress, **filters)
     rows = [_known(dict(zip(table.columns, row, strict=True))) for row in table.to_numpy()]
     total = _known({name: table[name].sum(min_count=1) for name in FIGURES})
     total |= {name: total[name] or 0 for name in ("calls", "unpriced")}
@@ -59,7 +59,7 @@ def _say_lines(names: Sequence[str], rows: Sequence[Told], total: Told) -> None:
     screen.table(columns, lines, bold_last=True)
     if total["unpriced"]:
         screen.say(
-            f"{total['unpriced']} of {total['calls']} calls have no known price: the cost is without them"
+            f"{total['unpriced']:,} of {total['calls']:,} calls have no known price: the cost is without them"
         )
 
 

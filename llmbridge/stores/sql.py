@@ -17,6 +17,7 @@ from llmbridge.exchange.printable import one_line, without_password
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.spending import Spent
 from llmbridge.stores import sql_digests
+from llmbridge.stores.conditions import Progress
 from llmbridge.stores.digester import Digester
 from llmbridge.stores.filters import matching
 from llmbridge.stores.postgres import PostgresDatabase
@@ -199,7 +200,9 @@ class SqlStore:
             name = self._database.name
             raise StoreUnavailable(f"{name!r} cannot be read: {_why(error)}") from error
 
-    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
+    def prune(
+        self, before: datetime, *, dry_run: bool = False, progress: Progress | None = None
+    ) -> int:
         """Delete the interceptions that began before that and are over, with their records; how many they are.
 
         Raises:
@@ -208,7 +211,7 @@ class SqlStore:
         try:
             old = begun_before(self._database.engine, before)
             if not dry_run:
-                delete(self._database, old)
+                delete(self._database, old, progress)
         except DBAPIError as error:
             raise self._unwritten(error) from error
         return len(old)

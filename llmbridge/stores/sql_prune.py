@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, select
 
+from llmbridge.stores.conditions import Progress
 from llmbridge.stores.sql_digests import forget
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
 
@@ -36,7 +37,7 @@ def begun_before(engine: Engine, before: datetime) -> Sequence[str]:
         return connection.execute(old.union(rest)).scalars().all()
 
 
-def delete(database: Changed, ids: Sequence[str]) -> None:
+def delete(database: Changed, ids: Sequence[str], progress: Progress | None = None) -> None:
     """Take them out, and leave as little of them as the database can."""
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]
@@ -44,4 +45,6 @@ def delete(database: Changed, ids: Sequence[str]) -> None:
             forget(connection, page)
             connection.execute(RECORDS.delete().where(RECORDS.c.interception_id.in_(page)))
             connection.execute(INTERCEPTIONS.delete().where(INTERCEPTIONS.c.id.in_(page)))
+        if progress:
+            progress(min(start + _PAGE, len(ids)), len(ids))
     database.forget_deleted()

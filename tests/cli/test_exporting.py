@@ -4,7 +4,7 @@ import pandas as pd
 
 from llmbridge.cli.demonstration import SESSIONS
 from llmbridge.cli.exporting import run_export
-from tests.test_cli import run
+from tests.test_cli import in_terminal, run
 
 
 def test_the_rows_of_each_frame_are_told(tmp_path, capsys):
@@ -31,3 +31,25 @@ def test_a_full_folder_is_one_sentence_in_the_words_of_the_command():
     assert done.stderr == (
         f"llmbridge: {str(SESSIONS)!r} is not empty: name another folder, or --force to replace its days\n"
     )
+
+
+def test_some_days_and_some_frames_are_enough(tmp_path):
+    done = run(
+        *("export", "--store", str(SESSIONS), "--to", str(tmp_path / "a"), "--json"),
+        *("--since", "2999-01-01", "--only", "prompts, thoughts"),
+    )
+
+    assert json.loads(done.stdout)["rows"] == {"prompts": 0, "thoughts": 0}
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path):
+    code, screen = in_terminal("export", "--store", str(SESSIONS), "--to", str(tmp_path / "a"))
+
+    assert code == 0
+    assert "exporting" in screen
+
+
+def test_in_a_pipe_there_is_no_bar(tmp_path):
+    done = run("export", "--store", str(SESSIONS), "--to", str(tmp_path / "a"))
+
+    assert (done.returncode, done.stderr) == (0, "")
