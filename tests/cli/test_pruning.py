@@ -67,5 +67,6 @@ def test_a_cassette_is_no_database():
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "llmbridge: --store 'session.yaml': give the URL of an SQLite file, such as 'sqlite:///usage.db'\n"
+        "llmbridge: --store 'session.yaml': give the URL of an SQLite file, such as 'sqlite:///usage.db',"
+        " or of PostgreSQL, such as 'postgresql://user@host/database'\n"
     )
