@@ -4,7 +4,7 @@ An `Interception` is what one client asked. A `Record` is one exchange with an u
 bytes with the times they came. What they mean is read from the bytes, when somebody asks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -209,8 +209,7 @@ class Record:
         Raises:
             ConfigurationError: anywidget is not installed.
         """
-        # By name: the widget is far above, and nothing here builds on it.
-        return import_module("llmbridge.notebook.widgets").play([self])
+        return play((self,))
 
     def ask(self) -> Ask | None:
         """The request decoded; None when there is none or it is not of its dialect."""
@@ -221,6 +220,16 @@ class Record:
         except ValueError:
             return None
         return dialect_named(self.dialect).decode_request(body) if is_object(body) else None
+
+
+def play(records: Iterable[Record]) -> Any:
+    """A widget that steps through these.
+
+    Raises:
+        ConfigurationError: anywidget is not installed.
+    """
+    # By name: it is far above, and nothing here builds on it.
+    return import_module("llmbridge.notebook.widgets").play(records)
 
 
 class Store(Protocol):

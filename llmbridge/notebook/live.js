@@ -532,6 +532,7 @@ function pretty(value, indent = "") {
 
 const IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 const SHOWN_CHARS = 2000;
+const SHOWN_ITEMS = 200;
 
 /** An image that is in the text itself; no address is ever followed. */
 function picture(key, value, beside) {
@@ -539,6 +540,15 @@ function picture(key, value, beside) {
   const kind = key === "data" && beside && ["media_type", "mime_type", "mimeType"].map((name) => beside.get(name)).find(Boolean);
   const address = value.startsWith("data:") ? value : kind ? `data:${kind};base64,${value}` : "";
   return IMAGE.test(address) ? h("img", { src: address, alt: "image in the request", loading: "lazy" }) : null;
+}
+
+/** The first elements for these, and a branch that holds the others. */
+function some(items, make) {
+  if (items.length <= SHOWN_ITEMS) return items.map(make);
+  const rest = items.slice(SHOWN_ITEMS);
+  const more = h("details", {}, h("summary", { class: "quiet" }, `${whole(rest.length)} more`));
+  more.addEventListener("toggle", () => more.children.length > 1 || more.append(...some(rest, make)));
+  return [...items.slice(0, SHOWN_ITEMS).map(make), more];
 }
 
 /** A value as a tree; branches are made when they are opened. */
@@ -565,7 +575,7 @@ function tree(key, value, depth = 0, beside = null) {
   const fill = () => {
     if (!details.open || details.children.length > 1) return;
     const kind = value instanceof Map ? value : null;
-    details.append(...branches.map(([name, item]) => tree(name, item, depth + 1, kind)));
+    details.append(...some(branches, ([name, item]) => tree(name, item, depth + 1, kind)));
   };
   details.addEventListener("toggle", fill);
   if (depth < 2 || (branches.length < 6 && depth < 6)) {
@@ -1046,8 +1056,10 @@ class View {
     const color = Object.fromEntries(
       this.parts.swatches.map((swatch) => [swatch.dataset.kind, getComputedStyle(swatch).color]));
     const drawn = [trace.id, trace.base, trace.count, width, this.byTime, ratio, color.text].join();
-    if (drawn === this.drawn || !width) return;
-    this.drawn = drawn;
+    const now = performance.now();
+    const many = trace.live && trace.rows.length > 20_000;
+    if (drawn === this.drawn || !width || (many && now - this.drawnAt < 500)) return;
+    [this.drawn, this.drawnAt] = [drawn, now];
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     const pen = canvas.getContext("2d");
@@ -1164,7 +1176,8 @@ class View {
     if (made.shown === state) return;
     made.shown = state;
     const sent = block.text.slice(0, end);
-    const value = sent ? parsePartial(sent) : new Map();
+    // Arguments as long as a file are shown as they were sent.
+    const value = sent.length > 10 * SHOWN_CHARS ? undefined : sent ? parsePartial(sent) : new Map();
     made.element.classList.toggle("raw", value === undefined && closed);
     made.text.replaceChildren(...(value === undefined ? [sent] : pretty(value)));
   }

@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import Any, Self
 
 from llmbridge.canon.markup import facts, panel
 from llmbridge.errors import CassetteError
 from llmbridge.exchange.printable import without_password
-from llmbridge.exchange.record import Interception, Record
+from llmbridge.exchange.record import Interception, Record, play
 from llmbridge.exchange.tables import records_table
 from llmbridge.stores.cassette_file import CassetteFile, is_aside
 from llmbridge.stores.cassette_read import read
@@ -91,6 +91,14 @@ class Cassette:
             records = self._all()
             self._file_to_write().save(records)
             self._written = len(records)
+
+    def play(self) -> Any:
+        """A widget that steps through its records, event by event, at any speed.
+
+        Raises:
+            ConfigurationError: anywidget is not installed.
+        """
+        return play(self)
 
     async def begin(self, interception: Interception) -> None:
         """Keep the start of an interception in memory."""

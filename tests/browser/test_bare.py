@@ -376,11 +376,24 @@ def test_only_images_that_are_in_the_request_itself_are_shown(bare: Make) -> Non
     assert shown == ["data:image/png;base64,"] * 2
 
 
+def test_a_long_list_in_a_request_is_shown_in_parts(bare: Make) -> None:
+    page = bare(record("openai.chat", "text.sse", request=request({"input": list(range(1000))})))
+    page.page.click("[data-part=tab-request]")
+
+    count = "() => document.querySelectorAll('[data-part=panel-request] .leaf').length"
+    first = page.page.wait_for_function(f"() => ({count})() || false").json_value()
+    page.page.click("text=800 more")
+    page.page.wait_for_function(f"() => ({count})() === 400")
+
+    assert first == 200
+
+
 def test_stop_tells_the_kernel(bare: Make) -> None:
     page = bare()
     Outbox(page).begin({"i1": begun()})
 
     page.page.click("[data-part=stop]")
+    page.page.evaluate("() => painted()")
 
     assert page.sent[-1] == {"k": "stop", "id": "i1"}
     assert page.page.locator("[data-part=stop]").text_content() == "Stopping…"

@@ -250,8 +250,11 @@ def test_nobody_who_watches_costs_the_call_nothing() -> None:
     assert bridge._feed is None
 
 
-async def test_old_interceptions_are_let_go_of(watched: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(feeds, "MAX_TRACES", 3)
+@pytest.mark.parametrize(("limit", "most"), [("MAX_TRACES", 3), ("MAX_BYTES", 9000)])
+async def test_old_interceptions_are_let_go_of(
+    watched: Any, monkeypatch: Any, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(feeds, limit, most)
     bridge, feed = watched(Script(*[f"answer {n}" for n in range(9)]))
 
     for _ in range(9):

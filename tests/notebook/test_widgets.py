@@ -54,10 +54,9 @@ def test_a_player_carries_its_recording_with_it() -> None:
 def test_records_and_cassettes_play() -> None:
     cassette = Cassette.load(DEMO)
 
-    player = cassette[0].play()
-
-    assert repr(player) == "Inspector(1 interceptions, 0 live)"
-    assert player.mode == "play"
+    assert repr(cassette[0].play()) == "Inspector(1 interceptions, 0 live)"
+    assert repr(cassette.play()) == f"Inspector({len(cassette)} interceptions, 0 live)"
+    assert cassette.play().mode == "play"
 
 
 def test_a_player_hands_out_its_cassette_and_its_history() -> None:
