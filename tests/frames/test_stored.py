@@ -209,3 +209,19 @@ def test_who_reads_on_no_more_leaves_no_process_behind(url, monkeypatch):
 
     # One that still ran would warn.
     gc.collect()
+
+
+@pytest.mark.xdist_group("postgres")
+def test_postgresql_says_the_same(postgres, kept, monkeypatch):
+    store = SqlStore(postgres.url)
+    anyio.run(fill, store)
+    asked_for: list[dict[str, Any]] = [{}, {"actor": ODD}, {"model": "gpt-*", "since": NOON}]
+
+    for few in (100, 0):
+        # One by one, and by ADBC.
+        monkeypatch.setattr(sql_arrow, "FEW", few)
+        for name in FRAMES:
+            for filters in asked_for:
+                found = getattr(frames, name)(store, **filters)
+                assert_frame_equal(found, getattr(frames, name)(kept, **filters))
+    store.close()
