@@ -48,12 +48,14 @@ class Spent:
 
 
 def spent_in(record: Record, actor: str, model: str) -> Spent | None:
-    """What an exchange took; None where it was nothing.
+    """What an exchange took; None where it was nothing. Looking up what was made before takes nothing.
 
     Where the answer does not say how much, or was cut before it could, that is guessed from its text.
     """
     # A copy: a decoded message stays with its record, and the store keeps the record.
     record = replace(record)
+    if record.request is not None and record.request.method != "POST":
+        return None
     message = answer(record)
     if message is None or record.started_at is None:
         return None

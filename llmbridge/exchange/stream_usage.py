@@ -1,6 +1,6 @@
-"""Chat streams that tell their usage only where asked: asked for, and kept from a client who did not ask.
+"""Streams of OpenAI's shape that tell their usage only where asked: asked for, and kept from a client who did not ask.
 
-Source: OpenAI, "Create chat completion", `stream_options`: one more chunk, with usage and no choices.
+Source: OpenAI, "Create chat completion", `stream_options`: one more chunk, with usage and no choices. Completions have it too.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -13,14 +13,16 @@ from llmbridge.exchange.event_pieces import events
 from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.fast_json import loads_object
 from llmbridge.wire.loose_json import is_object
+from llmbridge.wire.opaque import OPENAI_COMPLETIONS
 from llmbridge.wire.openai_chat import OPENAI_CHAT
 
+_TOLD_LAST = (OPENAI_CHAT, OPENAI_COMPLETIONS)
 _ASKED = b',"stream_options":{"include_usage":true}}'
 
 
 def ask_for_usage(call: Call, forward: Handler) -> Awaitable[Reply]:
     """Forward the call so that its record has the usage; what the client gets is as if nobody had asked."""
-    if not (call.streaming and call.dialect is OPENAI_CHAT and call.provider.stream_usage):
+    if not (call.streaming and call.dialect in _TOLD_LAST and call.provider.stream_usage):
         return forward(call)
     body = asking(call.request.body)
     if body is None:

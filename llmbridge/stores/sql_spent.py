@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from datetime import date, datetime
 
-from sqlalchemy import Engine, and_, func, select
+from sqlalchemy import Engine, and_, exists, func, or_, select
 
 from llmbridge.exchange.spending import Spent, spent_in
 from llmbridge.stores.sql_digests import TABLES, UNDIGESTED
 from llmbridge.stores.sql_rows import record_of
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
+from llmbridge.wire.opaque import OPAQUE
 
 _PARTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 
@@ -24,6 +25,11 @@ def _digested(engine: Engine, since: datetime) -> Iterator[Spent]:
     same = and_(
         usage.c.begun_at == told.c.begun_at, usage.c.interception_id == told.c.interception_id
     )
+    # What was made before, such as a stored response, may be looked up without end.
+    read = told.c.dialect != OPAQUE.name
+    made = exists().where(
+        INTERCEPTIONS.c.id == told.c.interception_id, INTERCEPTIONS.c.request_method == "POST"
+    )
     whose = (told.c.actor, told.c.asked_model, func.date(usage.c.begun_at))
     parts = (usage.c[name] for name in _PARTS)
     tokens = func.coalesce(usage.c.total_tokens, sum(func.coalesce(part, 0) for part in parts))
@@ -31,7 +37,7 @@ def _digested(engine: Engine, since: datetime) -> Iterator[Spent]:
     query = (
         select(*whose, *sums)
         .join(told, same)
-        .where(usage.c.begun_at >= since, told.c.replayed.is_not(True))
+        .where(usage.c.begun_at >= since, told.c.replayed.is_not(True), or_(read, made))
         .group_by(*whose)
     )
     with engine.connect() as connection:

@@ -40,15 +40,19 @@ def test_what_has_no_known_price_counts_by_its_tokens_alone() -> None:
     assert (found.tokens, found.usd) == (1_000_100, 0.0)
 
 
+LOOKED_UP = Request("GET", "https://x/v1/responses/r1", Headers())
+
+
 @pytest.mark.parametrize(
     "nothing",
     [
+        record(request=LOOKED_UP, dialect="opaque"),
         record(b"oops"),
         record({"error": {"message": "no"}}, status=429),
         record({**ANSWER, "usage": None, "choices": []}),
         record(started_at=None),
     ],
-    ids=["no JSON", "refused", "empty", "no time"],
+    ids=["looked up", "no JSON", "refused", "empty", "no time"],
 )
 def test_what_took_nothing_is_not_told(nothing: Record) -> None:
     assert spent_in(nothing, "alice", "m") is None

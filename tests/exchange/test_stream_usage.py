@@ -6,6 +6,9 @@ import pytest
 from llmbridge import Bridge, Budget, Live, Provider, Script
 from llmbridge.exchange.stream_usage import asking
 from llmbridge.providers import PROVIDERS
+from tests.upstreams.asking import client_of
+from tests.upstreams.faulty import Provider as Upstream
+from tests.upstreams.faulty import streams
 
 HI: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
 MANY = [Budget(usd=100)]
@@ -47,6 +50,27 @@ def test_a_client_that_asks_for_usage_gets_it() -> None:
     assert (got[-1]["choices"], got[-1]["usage"]["completion_tokens"]) == ([], 2)
     assert sent is not None
     assert sent.body == received.body
+
+
+async def test_completions_are_asked_too_and_only_that_chunk_is_kept_back() -> None:
+    first = b'data: {"choices":[],"prompt_filter_results":[],"usage":null}\n\n'
+    text = b'data: {"choices":[{"text":"\xc3\xa9"}], "usage" : null}\r\n\r\n'
+    usage = b'data: {"choices": [], "usage": {"prompt_tokens": 5, "total_tokens": 7}}\n\n'
+    comment, last = b": x\n\n", b"data: [DONE]\n\n"
+    async with Upstream(streams(first, comment + text, usage + last)) as provider:
+        bridge = Bridge(
+            base_urls={"openai": provider.url},
+            budgets=MANY,
+            environ={"OPENAI_API_KEY": "sk-x"},
+        )
+        async with bridge, client_of(bridge) as client:
+            body = b'{"model":"gpt-3.5-turbo-instruct","prompt":"hi","stream":true}'
+            got = await client.post("/v1/completions", content=body)
+            (record,) = bridge.records
+
+    assert json.loads(provider.asked[0].body)["stream_options"] == {"include_usage": True}
+    assert got.content == first + comment + text + last
+    assert record.body == first + comment + text + usage + last
 
 
 @pytest.mark.parametrize(

@@ -19,22 +19,27 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HI: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 
+def asked(method: str = "POST") -> Request:
+    return Request(method, "http://localhost/v1/chat/completions", Headers(), b"{}", Caller())
+
+
 def answered(id: str, at: datetime, **more: Any) -> Record:
     body = (
         b'{"id":"c","model":"gpt-4o-mini-2024-07-18","choices":[],"usage":{"prompt_tokens":1000000,'
         b'"completion_tokens":0,"total_tokens":1000000}}'
     )
-    request = Request("POST", "http://localhost/v1/chat/completions", Headers(), b"{}", Caller())
     chunks = ((0.1, body),)
-    known: dict[str, Any] = {"started_at": at, "model": "sent"} | more
-    return Record(id, "openai", "openai.chat", request, 200, Headers(), chunks, **known)
+    known: dict[str, Any] = {"request": asked(), "dialect": "openai.chat", "model": "sent"} | more
+    return Record(
+        id, "openai", status=200, headers=Headers(), chunks=chunks, started_at=at, **known
+    )
 
 
 async def keep(
     store: Any, id: str, at: datetime, *records: Record, over: bool = True, **more: Any
 ) -> None:
-    request = Request("POST", "http://localhost/v1/chat/completions", Headers(), b"{}", Caller())
-    call = Interception(id, at, request, **({"actor": "alice", "model": "gpt-4o-mini"} | more))
+    known: dict[str, Any] = {"request": asked(), "actor": "alice", "model": "gpt-4o-mini"} | more
+    call = Interception(id, at, **known)
     await store.begin(call)
     for record in records or [answered(id, at)]:
         store.add(record)
@@ -54,6 +59,9 @@ async def test_what_was_taken_is_summed_by_actor_model_and_day(database: Where) 
     await keep(store, "two rounds", NOON, *[answered("two rounds", NOON)] * 2, actor="bob")
     await keep(store, "nobody", NOON, actor=None)
     await keep(store, "recorded", NOON, answered("recorded", NOON, replayed=True), replayed=True)
+    for method in ("GET", "POST"):
+        opaque = {"request": asked(method), "dialect": "opaque"}
+        await keep(store, method, NOON, answered(method, NOON, **opaque), actor="dan", **opaque)
     await keep(store, "under way", NOON, over=False, actor="carol")
 
     found = sorted(
@@ -66,6 +74,7 @@ async def test_what_was_taken_is_summed_by_actor_model_and_day(database: Where) 
         spent("alice", 20, 1),
         spent("bob", 20, 2),
         spent("carol", 20, 1),
+        spent("dan", 20, 1),
     ]
     store.close()
 
