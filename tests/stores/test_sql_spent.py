@@ -60,7 +60,7 @@ async def test_what_was_taken_is_summed_by_actor_model_and_day(database: Where) 
     await keep(store, "nobody", NOON, actor=None)
     await keep(store, "recorded", NOON, answered("recorded", NOON, replayed=True), replayed=True)
     for method in ("GET", "POST"):
-        opaque = {"request": asked(method), "dialect": "opaque"}
+        opaque: dict[str, Any] = {"request": asked(method), "dialect": "opaque"}
         await keep(store, method, NOON, answered(method, NOON, **opaque), actor="dan", **opaque)
     await keep(store, "under way", NOON, over=False, actor="carol")
 
