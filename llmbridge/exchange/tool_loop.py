@@ -13,14 +13,14 @@ from typing import Any
 from llmbridge.canon.messages import Ask, JsonObject, ToolSpec
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import BridgeError, RequestError, UpstreamError
-from llmbridge.exchange.call import Call, Handler, Reply, once
+from llmbridge.exchange.call import Call, Handler, Headers, Reply, once
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.event_pieces import Pieces
 from llmbridge.exchange.failure import error_with
 from llmbridge.exchange.hidden import HiddenRounds
 from llmbridge.exchange.tool_runner import ToolRunner
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
-from llmbridge.wire.error_bodies import dump, error_fields
+from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.rounds import Rounds, Splice, is_ours
 from llmbridge.wire.sse import SSE, encode_sse
@@ -35,6 +35,9 @@ from llmbridge.wire.tool_turns import (
     takes_tools,
     tellable,
 )
+
+_TELLING = len(b"event:")
+"""So many bytes tell a stream from a whole body."""
 
 _OF_THE_BODY = ("content-length", "content-encoding", "transfer-encoding")
 
@@ -89,6 +92,8 @@ class _Talk:
     round: int = 0
     answer: Reply = field(init=False)
     splice: Splice = field(init=False)
+    is_stream: bool = False
+    broken: bool = False
     _turns: list[JsonObject] = field(default_factory=list[JsonObject])
 
     def asking(self) -> Call:
@@ -113,12 +118,7 @@ class _Talk:
             self.rounds.begin()
             async with aclosing(reply):
                 came = b"".join([piece async for piece in reply])
-            body = _object(came)
-            if reply.status >= 400 or body is None:
-                return _again(reply, came)
-            try:
-                self.rounds.whole(body)
-            except ValueError:
+            if reply.status >= 400 or not self._takes(came):
                 return _again(reply, came)
             following = await self._next()
             if following is None:
@@ -127,15 +127,28 @@ class _Talk:
         if not self.round and not self.rounds.hides:
             return _again(reply, came)
         answer = dump(self.rounds.answer())
-        fields = [pair for pair in error_fields(answer) if pair[0] != "content-type"]
-        kept = reply.headers.without(*_OF_THE_BODY).pairs
-        return Reply(
-            reply.status, type(reply.headers)([*fields, *kept]), once(answer), source=reply
-        )
+        length = ("content-length", str(len(answer)))
+        headers = Headers([length, *reply.headers.without(*_OF_THE_BODY).pairs])
+        return Reply(reply.status, headers, once(answer), source=reply)
 
     def recall(self, ids: Sequence[str], after: Sequence[str] | None) -> Hidden | None:
         """What was hidden in an answer that the client brings back."""
         return self.loop.hidden.find(self._owner, ids, after)
+
+    def _takes(self, came: bytes) -> bool:
+        """True for a body that is an answer; an error that comes with a good status is none."""
+        try:
+            self.rounds.whole(_object(came) or {})
+        except ValueError:
+            self._keep_in(came)
+            return False
+        said = self.rounds.heard.message
+        return said.error_type is None and said.error is None
+
+    def _keep_in(self, rest: bytes) -> None:
+        """See that bytes which nobody understands tell nothing of our tools."""
+        if any(name.encode() in rest for name in self.owners):
+            raise UpstreamError("the provider answered in a form that was not asked for")
 
     async def _stream(self, first: Reply) -> AsyncGenerator[bytes]:
         reply = first
@@ -148,6 +161,7 @@ class _Talk:
                     async for piece in pieces:
                         yield piece
             except BridgeError:
+                self.broken = not self._is_over()
                 self.rounds.heard.close()
                 self._skip_unfit()
                 raise
@@ -166,20 +180,20 @@ class _Talk:
 
     async def _pieces(self, reply: Reply) -> AsyncGenerator[bytes]:
         """A round's bytes as the client may see them: those that come together stay together."""
-        pieces, is_stream = Pieces(), None
+        pieces, known, is_stream = Pieces(), False, False
         async with aclosing(reply):
             async for chunk in reply:
-                if is_stream is None:
-                    is_stream = is_event_stream(reply.status, reply.headers, chunk)
+                first = bytes(pieces.held) + chunk if not known else b""
+                if not known and len(first) >= _TELLING:
+                    known, is_stream = True, is_event_stream(reply.status, reply.headers, first)
+                    self.is_stream = self.is_stream or is_stream
                 if not is_stream:
                     pieces.held += chunk
                 elif shown := b"".join([self.splice.feed(event) for event in pieces.feed(chunk)]):
                     yield shown
         rest = bytes(pieces.held)
-        if not is_stream and any(name.encode() in rest for name in self.owners):
-            raise UpstreamError(
-                "the provider was asked for a stream, and answered with a whole body"
-            )
+        if not is_stream:
+            self._keep_in(rest)
         if shown := self.splice.close(rest) if is_stream else rest:
             yield shown
 
@@ -250,7 +264,16 @@ class _Talk:
                 event = SSE("error", dump(flat).decode())
         return encode_sse(event)
 
+    def _is_over(self) -> bool:
+        """True when the client has had the end of its stream."""
+        said = self.rounds.heard.message
+        ended = said.stop_reason is not None or said.error_type is not None
+        return ended and not self.rounds.hides
+
     def _farewell(self, error: BridgeError) -> bytes:
+        """The event that ends the stream with an error, unless it has its end."""
+        if not self.is_stream or (self._is_over() and not self.broken):
+            return b""
         return encode_sse(self.call.dialect.encode_error_event(error))
 
 

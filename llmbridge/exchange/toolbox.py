@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from anyio.from_thread import BlockingPortal
 
 from llmbridge.canon.messages import ToolCall, ToolResult, ToolSpec
+from llmbridge.errors import ConfigurationError
 
 
 @runtime_checkable
@@ -42,12 +43,22 @@ Gate = Callable[[ToolCall], str | Awaitable[str | None] | None]
 
 @dataclass(frozen=True, slots=True)
 class ToolLimits:
-    """How far the bridge goes with tools for one answer; `memory_bytes` is for what it hid in all of them."""
+    """How far the bridge goes with tools for one answer; `memory_bytes` is for what it hid in all of them.
+
+    Raises:
+        ConfigurationError: a limit that nothing could keep to.
+    """
 
     rounds: int = 10
     tool_timeout_s: float = 60
     result_chars: int = 100_000
     memory_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or not self.tool_timeout_s > 0:
+            raise ConfigurationError(f"{self!r}: give one round or more, and more than 0 s")
+        if self.result_chars < 0 or self.memory_bytes < 0:
+            raise ConfigurationError(f"{self!r}: give result_chars and memory_bytes of 0 or more")
 
 
 @dataclass(frozen=True, slots=True)

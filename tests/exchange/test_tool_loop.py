@@ -150,7 +150,7 @@ def test_a_clients_own_parallel_calls_reach_it(ask: Any, streaming: bool):
 
 @pytest.mark.feature("gateway", 25, 41)
 def test_what_goes_wrong_with_a_tool_is_told_to_the_model(ask: Any, streaming: bool):
-    def broken() -> str:
+    async def broken() -> str:
         raise LookupError("no such page")
 
     def refuse(call: ToolCall) -> str | None:
@@ -162,7 +162,7 @@ def test_what_goes_wrong_with_a_tool_is_told_to_the_model(ask: Any, streaming: b
     wanted = (ToolCall("a", "broken"), ToolCall("b", "clock"), ToolCall("c", "slow"))
     script = Script(calls(*wanted), says("Sorry."))
     limits = ToolLimits(tool_timeout_s=0.2)
-    tools = [broken, clock, slow]
+    tools: list[Any] = [broken, clock, slow]
     with Bridge(script, tools=tools, tool_gate=refuse, tool_limits=limits) as bridge:
         texts, _, _ = ask(bridge, streaming)
         told = bridge.records[1].ask()

@@ -318,3 +318,67 @@ def test_a_turn_after_plain_input_keeps_it_and_lets_a_forced_call_go():
     body = add_turn(OPENAI_RESPONSES, {"input": "Hi", "tool_choice": "required"}, [call], [])
 
     assert (body["input"][0], body["tool_choice"]) == ({"role": "user", "content": "Hi"}, "auto")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_a_stream_that_breaks_off_between_rounds_ends_with_an_error_and_never_two(size: int):
+    first = recorded(FIXTURES / "anthropic.messages" / "tool_call.sse")
+    [call] = read(ANTHROPIC_MESSAGES, first).tool_calls
+    cut = recorded(FIXTURES / "anthropic.messages" / "text.sse")[:-400]
+    upstream, _ = answering(first, cut, size=size)
+    async with Bridge(upstream, tools=[tool_named(call.name)]) as bridge:
+        shown = await got(bridge, post(ANTHROPIC_MESSAGES, streaming=True))
+        [interception] = bridge.interceptions
+
+    assert shown is not None
+    assert (shown.count(b"event: error"), shown.count(b"message_stop")) == (1, 0)
+    assert interception.end == "truncated"
+
+
+async def test_a_whole_body_for_a_stream_passes_as_it_came_and_ends_with_nothing_else():
+    whole = ANTHROPIC_MESSAGES.encode_reply(AssistantMessage((Text("Hi."),), stop_reason="stop"))
+    upstream, _ = answering(whole, size=3)
+    async with Bridge(upstream, tools=[wait]) as bridge:
+        reply = await bridge.handle(post(ANTHROPIC_MESSAGES, streaming=True))
+        shown = b"".join([piece async for piece in reply])
+
+        assert shown == whole
+        assert reply.farewell(BridgeError("the bridge stops")) == b""
+
+
+async def test_nothing_follows_the_end_of_a_stream():
+    body = recorded(FIXTURES / "anthropic.messages" / "text.sse")
+    upstream, _ = answering(body)
+    async with Bridge(upstream, tools=[wait]) as bridge:
+        reply = await bridge.handle(post(ANTHROPIC_MESSAGES, streaming=True))
+        before = reply.farewell(BridgeError("the bridge stops"))
+        shown = [piece async for piece in reply]
+
+        assert (before, b"".join(shown)) == (b"", body)
+        assert reply.farewell(BridgeError("the bridge stops")) == b""
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_an_error_with_a_good_status_in_a_later_round_passes_as_it_came(dialect: Dialect):
+    called = dialect.encode_reply(CALLING)
+    failed = dialect.encode_error(BridgeError("no more"))
+    upstream, _ = answering(called, failed)
+    async with Bridge(upstream, tools=[wait]) as bridge:
+        shown = await got(bridge, post(dialect, streaming=False))
+
+    assert shown == failed
+
+
+@pytest.mark.parametrize("streaming", [True, False], ids=["stream", "block"])
+async def test_an_answer_in_another_form_that_tells_of_our_tools_is_kept_in(streaming: bool):
+    whole = OPENAI_CHAT.encode_reply(CALLING)
+    stream = recorded(FIXTURES / "openai.chat" / "tool_call.sse")
+    [call] = read(OPENAI_CHAT, stream).tool_calls
+    upstream, _ = answering(whole if streaming else stream)
+    async with Bridge(upstream, tools=[wait, tool_named(call.name)]) as bridge:
+        shown = await got(bridge, chat(streaming=streaming))
+        [interception] = bridge.interceptions
+
+    assert b"wait" not in (shown or b"")
+    assert call.name.encode() not in (shown or b"")
+    assert interception.end == "upstream_error"

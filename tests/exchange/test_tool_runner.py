@@ -17,20 +17,20 @@ from tests.exchange.test_tool_loop_bytes import post
 
 REFUSED = "Error: the call was refused: not at night"
 BROKEN = "Error: the tool failed with LookupError: no such page"
-LATE = "Error: the tool 'slow' did not answer within 0.05 s"
+LATE = "Error: the tool 'slow' did not answer within 0.2 s"
 UNFIT = "Error: the arguments are not a JSON object"
 
 
-def clock() -> str:
+async def clock() -> str:
     """Tell the time."""
     return "noon"
 
 
-def broken() -> str:
+async def broken() -> str:
     raise LookupError("no such page")
 
 
-def night() -> str:
+async def night() -> str:
     return "dark"
 
 
@@ -86,7 +86,7 @@ KEPT = [
 
 def run_all(store: Any) -> Bridge:
     script = Script(AssistantMessage(WANTED, stop_reason="tool_use"), "Done.")
-    limits = ToolLimits(tool_timeout_s=0.05)
+    limits = ToolLimits(tool_timeout_s=0.2)
     tools: list[Any] = [clock, broken, night, slow, Sky()]
     bridge = Bridge(script, store=store, tools=tools, tool_gate=gate, tool_limits=limits)
     assert ask(bridge) == "Done."

@@ -16,6 +16,6 @@ def test_every_run_is_a_row_with_its_outcome_and_its_own_duration(store: Any):
 
         assert rows(bridge.store) == KEPT
         assert all(0 <= seconds < 5 for seconds in lasted_s.values())
-        assert lasted_s["d"] >= 0.04  # loops round to milliseconds
+        assert lasted_s["d"] >= 0.19  # loops round to milliseconds
         [interception] = bridge.interceptions
         assert [run.round for run in interception.tool_runs] == [0] * 6
