@@ -7,7 +7,7 @@ sleeps while nothing is under way, and ends with the last inspector.
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from threading import Event, Lock, Thread
+from threading import Event, Lock, RLock, Thread
 from time import monotonic as system_monotonic
 from typing import Protocol
 
@@ -63,7 +63,8 @@ class Feed:
         self._viewers: list[Viewer] = []
         self._wake = Event()
         self._lock = Lock()
-        self._reading = Lock()
+        # Whoever looks at the traces must not see one half taken in.
+        self._reading = RLock()
         self._thread: Thread | None = None
         self._closing = Event()
 
@@ -111,7 +112,10 @@ class Feed:
 
     def tick(self, now_s: float) -> bool:
         """Read what came, show what is due; True when it is quiet."""
-        quiet = self.read()
+        with self._reading:
+            return self._show(self.read(), now_s)
+
+    def _show(self, quiet: bool, now_s: float) -> bool:
         for viewer in tuple(self._viewers):
             try:
                 quiet = viewer.flush(self.traces, now_s) and quiet
@@ -183,9 +187,13 @@ class Feed:
             rounds: dict[str, list[Record]] = {}
             for record in self._store.records():
                 rounds.setdefault(record.interception_id, []).append(record)
-            for each in self._store.interceptions()[-REMEMBERED:]:
-                if each.id not in self.traces and each.end is not None:
-                    self.traces[each.id] = trace_of_interception(each, rounds.get(each.id, ()))
+            past = {
+                each.id: trace_of_interception(each, rounds.get(each.id, ()))
+                for each in self._store.interceptions()[-REMEMBERED:]
+                if each.id not in self.traces and each.end is not None
+            }
+            with self._reading:
+                self.traces.update(past)
         except Exception:
             # The border to somebody's store.
             _logger.exception("what happened before cannot be shown")

@@ -92,14 +92,15 @@ class Outbox:
             place, version = self._sent.get(trace.id, (0, -1))
             if len(trace.rows) == place and trace.version == version:
                 continue
-            rows = trace.rows[place:]
+            version, rows = trace.version, trace.rows[place:]
+            end = place + len(rows)
             size = rows_json_size(rows)
             if size > left:
                 # The keyframe will do.
                 rows = []
             left -= size
             batch.append([trace.id, place, rows, trace.summary(), _about(trace, place)])
-            self._sent[trace.id] = (len(trace.rows), trace.version)
+            self._sent[trace.id] = (end, version)
         if batch:
             self._front.post(
                 {

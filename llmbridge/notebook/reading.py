@@ -14,7 +14,7 @@ from llmbridge.exchange.pricing import cost_usd
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.watching import Exchange
-from llmbridge.notebook.trace import PROMPT_CHARS, Trace
+from llmbridge.notebook.trace import BODY_CHARS, PROMPT_CHARS, Trace
 from llmbridge.providers import PROVIDERS, Provider, dialect_named
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.sse import SSE
@@ -65,6 +65,7 @@ class Reader:
         self._offset_s = _offset_s(trace, exchange.started_at)
         self._seconds = 0.0
         self._streams = False
+        self._document = bytearray()
         trace.begin_round(call.round, call.model)
         request = sent(call)[0]
         trace.ask(request)
@@ -91,24 +92,25 @@ class Reader:
                 self._decode(bytes(self._held[:end]))
                 del self._held[:end]
         if ended and self._decoder is not None:
-            rest = self._decode(bytes(self._held))
+            self._decode(bytes(self._held))
             self._held.clear()
-            if rest and not self._streams:
-                self.trace.body(rest)
+            if self._document and not self._streams:
+                self.trace.body(bytes(self._document))
             for sse, deltas in self._decoder.close():
                 self._take(sse, deltas)
         return ended
 
-    def _decode(self, data: bytes) -> bytes:
-        """Take whole events, or the end; gives back what they are without secrets."""
+    def _decode(self, data: bytes) -> None:
+        """Take whole events, or the end."""
         if self._decoder is None or not data:
-            return b""
+            return
         pieces = self._redactor.answer(Headers(), ((0.0, data),), None)[1]
         clean = b"".join(piece for _, piece in pieces)
         for sse, deltas in self._decoder.feed(clean):
             self._streams = True
             self._take(sse, deltas)
-        return clean
+        if not self._streams and len(self._document) < 4 * BODY_CHARS:
+            self._document += clean
 
     def _take(self, sse: SSE | None, deltas: tuple[Delta, ...]) -> None:
         self.trace.take(

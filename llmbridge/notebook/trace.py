@@ -40,10 +40,8 @@ class Open:
 
     @property
     def text(self) -> str:
-        """What was said in it; joined once."""
-        if len(self.pieces) > 1:
-            self.pieces = ["".join(self.pieces)]
-        return self.pieces[0] if self.pieces else ""
+        """What was said in it."""
+        return "".join(self.pieces)
 
 
 class Trace:

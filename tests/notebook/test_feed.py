@@ -144,6 +144,20 @@ async def test_what_is_shown_holds_no_secret(watched: Any) -> None:
     assert [secret for secret in (KEY, "FAKE0005") if secret in told] == []
 
 
+async def test_a_document_with_blank_lines_is_kept_whole(watched: Any) -> None:
+    page = b"<html>\n\n<p>Bad gateway</p>\r\n\r\n</html>"
+    bridge, feed = watched(Pieces(page[:9], page[9:], status=502))
+    for _ in "12":
+        bridge.upstream.leave.release()
+
+    await (await bridge.stream(MODEL, QUESTION)).result()
+    feed.read()
+
+    (trace,) = feed.traces.values()
+    assert trace.answered is not None
+    assert (trace.answered["status"], trace.answered["body"]) == (502, page.decode())
+
+
 async def test_rounds_of_tools_are_one_interception(watched: Any) -> None:
     def clock() -> str:
         """The time."""
