@@ -35,6 +35,8 @@ BENCHMARKS = {
     "stores": "stores",
     "soaks": "stores",
     "kills": "stores",
+    "analysis": "analysis",
+    "exporting": "analysis",
 }
 
 NAMES = ", ".join(BENCHMARKS)
