@@ -82,7 +82,7 @@ class Budgets:
         self._monotonic = monotonic
         self._sums: dict[_Key, float] = {}
         self._counted: list[Spent] = []
-        self._guessed: list[Spent] = []
+        self._guessed: dict[tuple[str, str, date], Spent] = {}
         self._newest = date.min
         self._settled: tuple[tuple[Spent, ...], date] = (), date.min
         self._lock, self._reading = Lock(), Lock()
@@ -151,12 +151,19 @@ class Budgets:
             self._add(sums, spent)
         with self._lock:
             # What an answer does not say is in no store.
-            self._guessed += [each.guessed for each in known if each.guessed_tokens]
-            month = self._clock().date().replace(day=1)
-            self._guessed = [each for each in self._guessed if each.day >= month]
-            for spent in (*self._guessed, *self._counted):
+            self._note_guesses(known)
+            for spent in (*self._guessed.values(), *self._counted):
                 self._add(sums, spent)
             self._sums = sums
+
+    def _note_guesses(self, known: Iterable[Spent]) -> None:
+        month = self._clock().date().replace(day=1)
+        kept = {key: each for key, each in self._guessed.items() if each.day >= month}
+        for each in known:
+            if each.guessed_tokens:
+                key = each.actor, each.model, each.day
+                kept[key] = each.guessed.plus(kept.get(key))
+        self._guessed = kept
 
     def _spent(self) -> Iterable[Spent]:
         """What was spent in all times that count; days that are over are not read again."""

@@ -40,6 +40,12 @@ class Spent:
         """What was guessed, alone."""
         return replace(self, tokens=self.guessed_tokens, usd=self.guessed_usd)
 
+    def plus(self, other: "Spent | None") -> "Spent":
+        """Both together, of the same actor, model and day."""
+        if other is None:
+            return self
+        return replace(self, tokens=self.tokens + other.tokens, usd=self.usd + other.usd)
+
     @property
     def told(self) -> "Spent":
         """What was told, alone."""

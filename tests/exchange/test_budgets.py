@@ -171,7 +171,8 @@ async def test_days_that_are_over_are_read_once() -> None:
 async def test_what_no_answer_says_stays_counted_when_the_store_is_asked_again() -> None:
     clock, past = Clock(), Past()
     budgets = Budgets([Budget(tokens=10)], past, clock, 30, clock.monotonic)
-    budgets.count(spent(tokens=10, guessed_tokens=6))
+    budgets.count(spent(tokens=7, guessed_tokens=3))
+    budgets.count(spent(tokens=3, guessed_tokens=3))
     past.spent = [spent(tokens=4)]
     clock.passed_s = 30
     once = await refused(budgets)
