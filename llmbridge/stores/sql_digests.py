@@ -20,11 +20,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
+    bindparam,
     delete,
     func,
     inspect,
     select,
-    tuple_,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -173,6 +174,10 @@ def forget(connection: Connection, ids: Sequence[str]) -> None:
 
 
 def _delete(connection: Connection, begun: Sequence[tuple[datetime, str]]) -> None:
-    for table in TABLES.values():
-        key = tuple_(table.c.begun_at, table.c.interception_id)
-        connection.execute(delete(table).where(key.in_(begun)))
+    # One by one: SQLite looks a pair up in no index when there are several.
+    keys = [{"begun": start, "id": id} for start, id in begun]
+    for table in TABLES.values() if keys else ():
+        its = and_(
+            table.c.begun_at == bindparam("begun"), table.c.interception_id == bindparam("id")
+        )
+        connection.execute(delete(table).where(its), keys)

@@ -1,14 +1,18 @@
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from pandas.testing import assert_frame_equal
+from sqlalchemy import Engine, event
 
 from llmbridge import frames
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.sql import SqlStore
 from llmbridge.stores.sql_digests import TABLES
 from tests.samples import NOON, asked, ended, keep, record
+from tests.stores.conftest import url_of
 
 TEXT = record("anthropic.messages", "text.sse")
 TOOLS = record("anthropic.messages", "thinking_tool_call.sse")
@@ -115,3 +119,33 @@ async def test_an_answer_that_nobody_can_digest_is_left_to_the_reader(
     assert "interception 'a' stays undigested" in caplog.text
     assert (undigested(database), len(frames.token_usage(store))) == (["a"], 1)
     store.close()
+
+
+async def test_no_write_looks_through_the_calls_that_are_there(path):
+    """Written before a million calls are there, or after: it takes as long."""
+    statements: list[str] = []
+
+    def note(_connection, _cursor, statement, *_rest):
+        statements.append(statement)
+
+    store = SqlStore(url_of(path))
+    event.listen(Engine, "before_cursor_execute", note)
+    await keep(store, ended(asked("a")), TOOLS)
+    store.flush()
+    event.remove(Engine, "before_cursor_execute", note)
+    store.close()
+
+    plans = [
+        detail
+        for statement in statements
+        if statement.startswith(("DELETE", "SELECT"))
+        for *_, detail in explained(path, statement)
+    ]
+    assert plans
+    assert [plan for plan in plans if plan.startswith("SCAN") and "CONSTANT" not in plan] == []
+
+
+def explained(path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        values = ["" for _ in range(statement.count("?"))]
+        return connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
