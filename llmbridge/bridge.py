@@ -286,9 +286,11 @@ class Bridge(Clients, Inspected):
     ) -> "ASGIApp":
         """An ASGI app with rules of its own; they mean what they mean for `serve`.
 
-        Say `token=None` where the app around it decides who may come in.
+        Say `token=None` where the app around it decides who may come in; that may call it within `actor(...)`, too.
         """
-        return self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
+        app = self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
+        app.mounted = True
+        return app
 
     def serve(  # noqa: PLR0913  # who may come in, and where
         self,

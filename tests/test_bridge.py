@@ -386,6 +386,32 @@ async def test_calls_within_a_block_are_made_for_its_actor() -> None:
     assert told == [("alice", red), ("carol", {}), ("alice", red), ("alice", red), ("bob", {})]
 
 
+async def test_an_app_around_a_mounted_bridge_says_for_whom_it_asks() -> None:
+    async with script("1", "2") as bridge:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            with bridge.actor("alice"):
+                await bridge.asgi(scope, receive, send)
+
+        for each in (app, bridge.asgi):
+            transport = httpx2.ASGITransport(each)
+            async with httpx2.AsyncClient(
+                transport=transport, base_url="http://localhost"
+            ) as client:
+                headers = {"x-llmbridge-actor": "bob"}
+                await client.post("/v1/chat/completions", json=HI, headers=headers)
+
+        assert [each.actor for each in bridge.interceptions] == ["alice", "bob"]
+
+
+def test_where_a_server_was_started_says_nothing_of_its_clients() -> None:
+    with script("1") as bridge:
+        with bridge.actor("alice"), bridge.serve() as server:
+            httpx2.post(f"{server.url}/v1/chat/completions", json=HI)
+
+        assert [each.actor for each in bridge.interceptions] == [None]
+
+
 def test_an_actor_needs_a_name() -> None:
     with pytest.raises(ConfigurationError, match="'' is no name"), script().actor(""):
         pass

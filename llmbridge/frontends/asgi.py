@@ -6,7 +6,7 @@ Source: the ASGI specification, HTTP and lifespan.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from llmbridge.errors import (
     Unauthorized,
     UpgradeRefused,
 )
+from llmbridge.exchange.actors import acted
 from llmbridge.exchange.call import Handle, Request
 from llmbridge.exchange.proxied import PATH
 from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
@@ -88,6 +89,8 @@ class ASGIApp:
         metrics: Callable[[], bytes] | None = None,
     ) -> None:
         self.token = token
+        self.mounted = False
+        """True where the app around may say for whom a request is made; a server may have been started anywhere."""
         self._metrics = metrics
         self._handle = handle
         self._encode_error = encode_error
@@ -212,7 +215,10 @@ class ASGIApp:
         relay = Relay(self._handle, receive, send, limits.stall_s, limits.ping_s, *direct)
         self._relays.add(relay)
         try:
-            await relay.run(head.request(body, scope.get(ARRIVED_S)))
+            request = head.request(body, scope.get(ARRIVED_S))
+            if self.mounted:
+                request = replace(request, caller=acted(request.caller))
+            await relay.run(request)
         except StreamCut as cut:
             level = logging.INFO if self._stopping else logging.WARNING
             _logger.log(level, "%s %s: %s", head.method, head.path, cut)
