@@ -2,6 +2,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pandas.testing import assert_frame_equal
@@ -145,7 +146,7 @@ async def test_no_write_looks_through_the_calls_that_are_there(path):
     assert [plan for plan in plans if plan.startswith("SCAN") and "CONSTANT" not in plan] == []
 
 
-def explained(path, statement: str) -> list[tuple[object, ...]]:
+def explained(path, statement: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         values = ["" for _ in range(statement.count("?"))]
         return connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
