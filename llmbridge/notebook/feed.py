@@ -135,18 +135,21 @@ class Feed:
     def _hear(self, what: Told) -> None:
         if isinstance(what, Exchange):
             trace = self._trace(what.call.id)
+            # One exchange of an interception is over before the next begins.
+            self._read_out(trace)
             self._readers.append(Reader(trace, what, self._redactor, self._sent))
             return
         trace = self._trace(what.id)
         if what.end is not None:
             # What was said comes before how it ended.
-            self._readers = [
-                reader
-                for reader in self._readers
-                if reader.trace is not trace or not _through(reader)
-            ]
+            self._read_out(trace)
         update(trace, what)
         trace.ask(what.request)
+
+    def _read_out(self, trace: Trace) -> None:
+        for reader in [reader for reader in self._readers if reader.trace is trace]:
+            _through(reader)
+            self._readers.remove(reader)
 
     def _trace(self, id: str) -> Trace:
         if id not in self.traces:

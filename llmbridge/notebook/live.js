@@ -221,7 +221,10 @@ class Trace {
       if (kind === "d") this.blocks[what].add(event, more);
       else if (kind === "b") this.blocks[what] = new Block(more, event, this.round);
       else if (kind === "e") this.blocks[what].closed = event;
-      else if (kind === "r") this.round = what;
+      else if (kind === "r") {
+        this.round = what;
+        this.marks.push([event, { error: undefined, error_type: undefined, stop_reason: undefined, stop: undefined }]);
+      }
       else this.marks.push([event, what]);
     }
   }

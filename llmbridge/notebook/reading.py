@@ -66,7 +66,7 @@ class Reader:
         self._seconds = 0.0
         self._streams = False
         self._document = bytearray()
-        trace.begin_round(call.round, call.model)
+        trace.begin_round()
         request = sent(call)[0]
         trace.ask(request)
         if not call.round:
@@ -218,7 +218,7 @@ def trace_of_interception(interception: Interception, records: Sequence[Record])
 def _take_record(trace: Trace, record: Record) -> None:
     pricer = Pricer(record.provider, record.model, record.started_at)
     offset_s = _offset_s(trace, record.started_at)
-    trace.begin_round(record.round, record.model)
+    trace.begin_round()
     if trace.asked is None:
         trace.know(auth=auth_of(_ROWS.get(record.provider)))
         trace.know(prompt=prompt_of(record.request, record.dialect))

@@ -27,6 +27,7 @@ RAW_BYTES = 8 * 1024 * 1024
 
 BODY_CHARS = 1024 * 1024
 
+_OF_THE_ROUND = ("stop_reason", "stop", "error", "error_type")
 _TOKENS = ("input", "cache_read", "cache_write", "output", "reasoning", "total")
 
 
@@ -61,6 +62,7 @@ class Trace:
         self._usage: dict[str, int] = {}
         self._cost: float | None = 0.0
         self._due: list[Step] = []
+        self._rounds = 0
 
     def __repr__(self) -> str:
         return f"Trace({self.id}: {self.facts['status']}, {len(self.rows):,} events)"
@@ -101,12 +103,15 @@ class Trace:
             self.bytes += len(body)
             self.version += 1
 
-    def begin_round(self, number: int, model: str | None) -> None:
-        """What follows is another exchange: its blocks are numbered from zero again."""
+    def begin_round(self) -> None:
+        """What follows is another exchange: its blocks are numbered from zero again, and it may do better."""
         self._numbers = {}
-        if number:
-            self.know(rounds=number + 1)
-            self._due.append(["r", number, model])
+        if self._rounds:
+            for name in _OF_THE_ROUND:
+                self.facts.pop(name, None)
+            self.know(rounds=self._rounds + 1)
+            self._due.append(["r", self._rounds])
+        self._rounds += 1
 
     def take(
         self,

@@ -71,6 +71,11 @@ class Bare:
         self.page.locator("[data-part=slider]").fill(str(count))
         self.page.evaluate("() => painted()")
 
+    def tab(self, name: str) -> None:
+        """Show this panel."""
+        self.page.click(f"[data-part=tab-{name}]")
+        self.page.evaluate("() => painted()")
+
     @property
     def blocks(self) -> list[list[str]]:
         """Kind and text of each block that is seen."""

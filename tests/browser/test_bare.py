@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from llmbridge.canon.events import BlockDelta, BlockEnd, BlockStart, Finish, Snapshot
+from llmbridge.canon.events import (
+    BlockDelta,
+    BlockEnd,
+    BlockStart,
+    Fail,
+    Finish,
+    Snapshot,
+    Start,
+)
 from llmbridge.canon.messages import Text
 from llmbridge.canon.partial_json import parse_partial
 from llmbridge.exchange.record import Record
@@ -317,8 +325,7 @@ def test_hostile_text_is_text_wherever_it_stands(bare: Make) -> None:
     for place, hostile in enumerate(every):
         page.page.locator("[role=option]").nth(place).click()
         for tab in ("events", "request", "response", "usage", "message"):
-            page.page.click(f"[data-part=tab-{tab}]")
-            page.page.evaluate("() => painted()")
+            page.tab(tab)
             assert page.page.evaluate(MARKUP) == []
             if tab in ("request", "message"):
                 assert page.page.inner_text(f"[data-part=panel-{tab}]").count(hostile) >= 2
@@ -328,7 +335,7 @@ def test_hostile_text_is_text_wherever_it_stands(bare: Make) -> None:
 
 def test_the_response_is_a_tree_of_what_came_so_far(bare: Make) -> None:
     page = bare(record("anthropic.messages", "thinking_tool_call.sse"))
-    page.page.click("[data-part=tab-response]")
+    page.tab("response")
     page.go(13)
 
     said = page.page.inner_text("[data-part=panel-response]")
@@ -347,7 +354,7 @@ def test_a_refusal_by_the_provider_is_shown_with_its_body(bare: Make) -> None:
     page = bare(record("anthropic.messages", name))
 
     (ending,) = page.blocks
-    page.page.click("[data-part=tab-response]")
+    page.tab("response")
 
     assert ending[0] == "error"
     assert 'type: "error"' in page.page.inner_text("[data-part=panel-response]")
@@ -365,7 +372,7 @@ def test_only_images_that_are_in_the_request_itself_are_shown(bare: Make) -> Non
     page = bare(
         record("openai.chat", "text.sse", request=request({"messages": [{"content": parts}]}))
     )
-    page.page.click("[data-part=tab-request]")
+    page.tab("request")
     for _ in range(6):
         page.page.evaluate("""async () => {
           document.querySelectorAll('details').forEach(each => { each.open = true; });
@@ -378,7 +385,7 @@ def test_only_images_that_are_in_the_request_itself_are_shown(bare: Make) -> Non
 
 def test_a_long_list_in_a_request_is_shown_in_parts(bare: Make) -> None:
     page = bare(record("openai.chat", "text.sse", request=request({"input": list(range(1000))})))
-    page.page.click("[data-part=tab-request]")
+    page.tab("request")
 
     count = "() => document.querySelectorAll('[data-part=panel-request] .leaf').length"
     first = page.page.wait_for_function(f"() => ({count})() || false").json_value()
@@ -554,3 +561,26 @@ def test_nothing_is_wider_than_the_page(bare: Make, width: int) -> None:
     small = page.page.evaluate("""() => [...document.querySelectorAll('.llmb button, .llmb select')]
       .filter(each => each.offsetHeight && each.offsetHeight < 24).map(each => each.outerHTML)""")
     assert small == []
+
+
+def test_a_round_that_failed_does_not_color_the_next(bare: Make) -> None:
+    trace = Trace("i1")
+    trace.begin_round()
+    grow(trace, 0.1, Fail("overloaded_error", "Overloaded"))
+    trace.begin_round()
+    grow(trace, 0.2, Start("m"), BlockStart(0, Text()), BlockDelta(0, "It is noon."))
+    grow(trace, 0.3, BlockEnd(0), Finish("stop"))
+    trace.know(status="done")
+    page = bare()
+    Outbox(page).begin({"i1": trace})
+
+    shown = {}
+    for count in (1, 2, 3):
+        page.go(count)
+        shown[count] = page.blocks
+
+    assert shown == {
+        1: [["error", "Overloaded"]],
+        2: [["text", "It is noon."]],
+        3: [["text", "It is noon."]],
+    }

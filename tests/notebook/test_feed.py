@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from llmbridge import Bridge, Context, Model, Script, calls
+from llmbridge import Bridge, Context, Model, Script, calls, fail
 from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, UserMessage
 from llmbridge.exchange.call import Call, Headers, Reply
 from llmbridge.notebook import feed as feeds
@@ -156,6 +156,18 @@ async def test_a_document_with_blank_lines_is_kept_whole(watched: Any) -> None:
     (trace,) = feed.traces.values()
     assert trace.answered is not None
     assert (trace.answered["status"], trace.answered["body"]) == (502, page.decode())
+
+
+async def test_a_try_that_failed_is_a_round_and_not_the_end(watched: Any) -> None:
+    bridge, feed = watched(Script(fail(529), "It is noon."), retries=1)
+
+    await (await bridge.stream(MODEL, QUESTION)).result()
+    feed.read()
+
+    (trace,) = feed.traces.values()
+    known = {name: trace.facts.get(name) for name in ("status", "http", "rounds", "error")}
+    assert known == {"status": "done", "http": 200, "rounds": 2, "error": None}
+    assert text_of(trace) == "It is noon."
 
 
 async def test_rounds_of_tools_are_one_interception(watched: Any) -> None:
