@@ -135,6 +135,8 @@ def _holds(condition: Condition, column: Any) -> Any:
             return column < value
         case "be":
             return column.is_null() if value is None else column == _mended(value)
+        case "be_known":
+            return column.is_valid()
         case "be_one_of":
             if not value:
                 return pa.compute.scalar(False)

@@ -169,5 +169,7 @@ def _holds(condition: Condition, column: ColumnElement[Any]) -> ColumnElement[bo
             return column.__lt__(value)
         case "be":
             return column.is_(None) if value is None else column.__eq__(value)
+        case "be_known":
+            return column.is_not(None)
         case "be_one_of":
             return column.in_(value)
