@@ -1,5 +1,6 @@
 """Who has a file open: every bridge holds the lock of a small file beside it, until it leaves or its process dies."""
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -9,6 +10,8 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+_TRIES = 1000
 
 
 class User:
@@ -20,14 +23,21 @@ class User:
         self._handle: int | None = None
 
     def enter(self) -> None:
-        """Hold the lock. Twice is fine."""
-        while self._handle is None:
+        """Hold the lock. Twice is fine.
+
+        Raises:
+            OSError: there are no locks on this drive.
+        """
+        if self._handle is not None:
+            return
+        for _ in range(_TRIES):
             handle = os.open(self._own, os.O_CREAT | os.O_RDWR, 0o600)
-            # Who looked in between, and took it for a dead one's, has removed the file.
             if _locked(handle) and _is_there(self._own, handle):
                 self._handle = handle
-            else:
-                os.close(handle)
+                return
+            # Who looked in between has it, or took it for a dead one's and removed the file.
+            os.close(handle)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(self._own))
 
     def leave(self) -> None:
         """Let go of it. Twice is fine."""

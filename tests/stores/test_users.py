@@ -73,3 +73,15 @@ def test_a_lock_that_somebody_removed_in_between_is_taken_again(path, monkeypatc
 
     assert other.is_here(7)
     user.leave()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_a_lock_that_cannot_be_had_is_told(path):
+    import fcntl
+
+    place = path.parent / f"{path.name}.{7:016x}.lock"
+    with place.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        with pytest.raises(OSError, match="No locks available"):
+            User(path, 7).enter()
