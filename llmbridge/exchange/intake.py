@@ -3,13 +3,14 @@
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from operator import attrgetter
 from os import urandom
 from typing import Protocol
 
 from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
-from llmbridge.exchange.call import Call, Handler, Headers, Received, Reply, Request
+from llmbridge.exchange.call import Call, Caller, Handler, Headers, Received, Reply, Request
 from llmbridge.exchange.failure import error_reply
 from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.record import Interception
@@ -33,6 +34,10 @@ _PASSED_ON = re.compile(
     r"|(x-|apim-|x-ms-)?request-id|x-generation-id|mistral-correlation-id|cf-ray"
 )
 _WITHHELD = re.compile(r".*(organi[sz]ation|project|account)")
+
+
+_NAMES = attrgetter(*(each.name for each in fields(Caller) if each.name != "metadata"))
+"""All else that is known of a caller."""
 
 
 def new_id() -> str:
@@ -124,11 +129,8 @@ class Intake:
             request.url,
             request.method,
             request.headers.pairs,
-            who.frontend,
-            who.actor,
-            who.client,
-            who.session_id,
-            who.keyed,
+            _NAMES(who),
+            tuple(who.metadata.items()),
         )
         known = self._known.get(key)
         if known is None:

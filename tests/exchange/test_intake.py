@@ -1,7 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import anyio
@@ -51,6 +51,24 @@ async def test_equal_requests_are_calls_of_their_own() -> None:
         (200, None),
         (200, None),
     ]
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Caller)])
+async def test_of_two_callers_who_ask_the_same_each_is_known(name: str) -> None:
+    others: dict[str, Any] = {"keyed": True, "metadata": {"team": "b"}}
+    one = Caller("transport", "alice", "sdk/1", "s1", metadata={"team": "a"})
+    callers = [one, replace(one, **{name: others.get(name, "another")}), one]
+    seen: list[Caller] = []
+
+    async def upstream(call: Call) -> Reply:
+        seen.append(call.request.caller)
+        return Reply(200, Headers(), once(b"{}"))
+
+    subject = bridge(upstream)
+    for caller in callers:
+        await taken(await subject.handle(replace(post(), caller=caller)))
+
+    assert [getattr(caller, name) for caller in seen] == [getattr(each, name) for each in callers]
 
 
 async def test_who_asks_what_somebody_else_asked_is_told_apart() -> None:
