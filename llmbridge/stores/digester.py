@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Condition, Thread, current_thread
+from threading import Condition, Thread, current_thread, main_thread
 
 from llmbridge.exchange.record import Interception, Record
 
@@ -72,8 +72,10 @@ class Digester:
             try:
                 self._digest(*ended)
             except Exception:
-                # The border: one answer that nobody can read must not cost the digests of others.
-                _logger.exception("interception %r stays undigested", ended[0].id)
+                # The border: one answer that nobody can read must not cost the digests of others. A program that ends
+                # leaves them to who reads.
+                if main_thread().is_alive():
+                    _logger.exception("interception %r stays undigested", ended[0].id)
 
     def _next(self) -> Ended | None:
         with self._changed:
