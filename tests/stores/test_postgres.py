@@ -1,6 +1,8 @@
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -62,6 +64,28 @@ async def test_what_was_committed_unheard_is_there_once(relay, url):
     assert relay.cut_after is None
     assert store.records() == [answered("a", round=number) for number in range(3)]
     assert store.interceptions() == [asked("a", end="completed")]
+    store.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="crashes as POSIX does")
+async def test_a_crash_of_the_server_costs_no_row_and_doubles_none(postgres_server, postgres):
+    store = SqlStore(postgres.url)
+    ended = [asked(str(number), number, end="completed") for number in range(30)]
+    for interception in ended[:20]:
+        await store.begin(replace(interception, end=None))
+        store.add(answered(interception.id))
+        store.end(interception)
+
+    with postgres_server.crashed():
+        for interception in ended[20:]:
+            store.add(answered(interception.id))
+            store.end(interception)
+        with pytest.raises(StoreUnavailable, match="cannot be written"):
+            await store.begin(asked("refused"))
+    store.flush()
+
+    assert store.interceptions() == ended
+    assert store.records() == [answered(each.id) for each in ended]
     store.close()
 
 
