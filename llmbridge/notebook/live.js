@@ -301,7 +301,7 @@ class Store {
     ];
     for (const [name, listener] of this.hearing) model.on(name, listener);
     this.recording(model.get("recording"));
-    this.keyframe(model.get("keyframe"));
+    if (model.get("mode") !== "page") this.keyframe(model.get("keyframe"));
   }
 
   dispose() {
@@ -929,16 +929,17 @@ class View {
     const every = this.store.traces.size;
     this.wide = this.root.clientWidth >= WIDE;
     this.root.classList.toggle("wide", this.wide);
-    p.side.hidden = this.mode === "play" && every === 1;
+    p.side.hidden = this.mode !== "live" && every === 1;
     const narrow = this.root.clientWidth < 640;
     this.root.classList.toggle("narrow", narrow);
     this.root.classList.toggle("tight", this.root.clientWidth - (p.side.hidden || narrow ? 0 : 250) < 540);
     p.detail.hidden = !trace;
     p.nothing.hidden = Boolean(trace);
     say(p.nothing, "No interception yet. What passes the bridge shows up here as it streams.");
+    p.cassette.hidden = this.mode === "page"; // nobody is there who could be asked
     this.paintList(listed, every);
     if (!trace) return;
-    if (trace.lacks) this.store.want(trace);
+    if (trace.lacks && this.mode !== "page") this.store.want(trace);
     const count = Math.max(trace.base, Math.min(this.cursor ?? trace.count, trace.count));
     const state = trace.at(count);
     mark(this.root, "selected", trace.id);
@@ -1002,7 +1003,7 @@ class View {
     const code = trace.facts.http;
     say(p.status, trace.live ? "live" : `${STATUS[trace.facts.status]}${code && code !== 200 ? ` ${code}` : ""}`);
     mark(p.status, "status", trace.facts.status);
-    p.stop.hidden = !trace.live || this.mode === "play";
+    p.stop.hidden = !trace.live || this.mode !== "live";
     p.stop.disabled = this.stopping === trace.id;
     say(p.stop.lastChild, p.stop.disabled ? "Stopping…" : "Stop");
     const usage = facts.usage ?? {};
@@ -1329,10 +1330,8 @@ class View {
 
 const STEPS = { s: "start", b: "block", d: "delta", e: "block end", f: "end", r: "round" };
 
-export { Block, Num, Store, Trace, curl, parsePartial };
-
 /** One store for each model, however many views it has. */
-export default () => {
+const inspector = () => {
   let store = null;
   const of = (model) => (store ??= new Store(model));
   return {
@@ -1346,3 +1345,6 @@ export default () => {
     },
   };
 };
+
+export { Block, Num, Store, Trace, curl, parsePartial };
+export default inspector;

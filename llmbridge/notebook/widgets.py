@@ -9,7 +9,7 @@ Nothing here prints or displays.
 # pyright: reportUntypedBaseClass=false, reportUnknownArgumentType=false
 
 import logging
-import re
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -22,6 +22,7 @@ from llmbridge.notebook.control import Control
 from llmbridge.notebook.fallback import Fallback
 from llmbridge.notebook.feed import Feed
 from llmbridge.notebook.outbox import RECORDING_CHARS, Outbox
+from llmbridge.notebook.page import packed, page_html
 from llmbridge.notebook.reading import trace_of_records
 from llmbridge.notebook.static import static_html
 from llmbridge.notebook.trace import Trace
@@ -37,15 +38,6 @@ PLAYED_CHARS = 1024 * 1024
 """How large a recording may be that a player carries with it; of a larger one events come when they are asked for."""
 
 _logger = logging.getLogger("llmbridge.notebook")
-_HERE = Path(__file__).parent
-_INDENT = re.compile(r"^\s+", re.MULTILINE)
-_COMMENT = re.compile(r"^(?://(?: .*)?|/\*\* .*)\n", re.MULTILINE)
-
-
-def _packed(name: str) -> str:
-    """The file without comments and indents: every widget carries it along."""
-    text = (_HERE / name).read_text("utf-8")
-    return _COMMENT.sub("", _INDENT.sub("", text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +55,8 @@ class Source:
 class Inspector(anywidget.AnyWidget):
     """Interceptions in a notebook; `bridge.live()` and `record.play()` make one."""
 
-    _esm = _packed("live.js")
-    _css = _packed("live.css")
+    _esm = packed("live.js")
+    _css = packed("live.css")
     keyframe = traitlets.Unicode("[]").tag(sync=True)
     recording = traitlets.Unicode("[]").tag(sync=True)
     mode = traitlets.Unicode("live").tag(sync=True)
@@ -97,6 +89,15 @@ class Inspector(anywidget.AnyWidget):
         widget = super()._repr_mimebundle_()
         html = str(static_html(self._source.traces))
         return {**(widget[0] if widget else {}), "text/plain": repr(self), "text/html": html}
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """One file for any browser that shows what has come so far, to be stepped through; written to `path` if there is one."""
+        self._source.read()
+        traces = list(self._source.traces.values())
+        html = page_html(traces, str(self._esm), str(self._css))
+        if path is not None:
+            Path(path).write_text(html, "utf-8")
+        return html
 
     def close(self) -> None:
         """Be shown no more; what it was fed by ends with its last inspector."""

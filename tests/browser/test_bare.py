@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -584,3 +585,20 @@ def test_a_round_that_failed_does_not_color_the_next(bare: Make) -> None:
         2: [["text", "It is noon."]],
         3: [["text", "It is noon."]],
     }
+
+
+def test_a_file_is_stepped_through_without_a_kernel(watched: Watched, tmp_path: Path) -> None:
+    path = tmp_path / "stream.html"
+    kept = record("anthropic.messages", "thinking_tool_call.sse", id="i1")
+    play([kept, record("openai.chat", "text.sse", id="i2")]).to_html(path)
+    page = watched.page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+
+    page.goto(path.as_uri())
+    page.wait_for_selector(".llmb [data-block]")
+    page.locator("[data-part=slider]").fill("13")
+    page.wait_for_function("() => document.querySelector('.llmb').dataset.shown === '13'")
+
+    assert page.inner_text("[data-part=panel-message]").count("get_weather") == 1
+    assert said == []
