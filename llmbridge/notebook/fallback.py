@@ -8,6 +8,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+Bundle = tuple[dict[str, Any], dict[str, Any]]
+"""The forms of a widget by MIME type, and what a front end such as Colab has to know of them."""
+
 QUIET_S = 1.0
 MAX_HANDLES = 8
 
@@ -17,7 +20,7 @@ class Fallback:
 
     def __init__(
         self,
-        bundle: Callable[[], dict[str, Any]],
+        bundle: Callable[[], Bundle],
         state: Callable[[], object],
         read: Callable[[], object],
         live: Callable[[], bool],
@@ -39,7 +42,8 @@ class Fallback:
         if shell is not None and not self._handles:
             shell.events.register("post_run_cell", self._after_cell)
         self._shown = self._state()
-        handle = ipython.display.display(self._bundle(), raw=True, display_id=True)
+        data, about = self._bundle()
+        handle = ipython.display.display(data, metadata=about, raw=True, display_id=True)
         self._handles = [*self._handles, handle][-MAX_HANDLES:]
 
     def refresh(self, now_s: float) -> bool:
@@ -63,4 +67,5 @@ class Fallback:
     def _tell(self, state: object) -> None:
         self._shown = state
         for handle in self._handles:
-            handle.update(self._bundle(), raw=True)
+            data, about = self._bundle()
+            handle.update(data, metadata=about, raw=True)

@@ -19,7 +19,7 @@ from typing import Any
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.record import Record, Store
 from llmbridge.notebook.control import Control
-from llmbridge.notebook.fallback import Fallback
+from llmbridge.notebook.fallback import Bundle, Fallback
 from llmbridge.notebook.feed import Feed
 from llmbridge.notebook.outbox import RECORDING_CHARS, Outbox
 from llmbridge.notebook.page import packed, page_html
@@ -79,16 +79,16 @@ class Inspector(anywidget.AnyWidget):
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._bundle(), {}
+        return self._bundle()
 
     def _ipython_display_(self) -> None:
         self._fallback.display()
 
-    def _bundle(self) -> dict[str, Any]:
+    def _bundle(self) -> Bundle:
         """Everything that a front end may choose from; a saved notebook keeps the HTML."""
-        widget = super()._repr_mimebundle_()
+        widget, about = super()._repr_mimebundle_() or ({}, {})
         html = str(static_html(self._source.traces))
-        return {**(widget[0] if widget else {}), "text/plain": repr(self), "text/html": html}
+        return {**widget, "text/plain": repr(self), "text/html": html}, about
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """One file for any browser that shows what has come so far, to be stepped through; written to `path` if there is one."""

@@ -24,10 +24,11 @@ class IPython:
         self.after_cell = run
 
     def __call__(self, bundle: dict[str, Any], **how: Any) -> "IPython":
-        assert how == {"raw": True, "display_id": True}
+        assert how == {"metadata": {"a": 1}, "raw": True, "display_id": True}
         return self
 
-    def update(self, bundle: dict[str, Any], raw: bool) -> None:
+    def update(self, bundle: dict[str, Any], **how: Any) -> None:
+        assert how == {"metadata": {"a": 1}, "raw": True}
         self.told.append(bundle)
 
 
@@ -45,7 +46,10 @@ def shown(monkeypatch: Any) -> tuple[Fallback, Widget, IPython]:
     monkeypatch.setattr(fallback, "import_module", lambda name: ipython)
     widget = Widget()
     made = Fallback(
-        lambda: {"text/html": widget.said}, lambda: widget.said, lambda: None, lambda: widget.live
+        lambda: ({"text/html": widget.said}, {"a": 1}),
+        lambda: widget.said,
+        lambda: None,
+        lambda: widget.live,
     )
     made.display()
     return made, widget, ipython
@@ -77,6 +81,6 @@ def test_it_is_told_once_all_is_quiet_and_not_while_something_streams(shown: Any
 
 
 def test_what_was_never_displayed_is_told_nobody() -> None:
-    never = Fallback(dict, lambda: "new", lambda: None, lambda: False)
+    never = Fallback(lambda: ({}, {}), lambda: "new", lambda: None, lambda: False)
 
     assert never.refresh(100.0)
