@@ -125,7 +125,8 @@ class Bridge(Clients, Inspected):
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
         self._people = People(people)
-        redactor = Redactor(secrets_of(environ) | {key for row in rows for key in row.keys})
+        keys = {key for row in rows for key in row.keys}
+        redactor = Redactor(secrets_of(environ) | keys | getattr(self.store, "secrets", set[str]()))
         self._redactor = redactor
         self._equip(self.upstream)
         kept = self.store if record_bodies else BodilessStore(self.store)

@@ -27,6 +27,8 @@ class FollowedStore:
         self._store = store
         self.metrics: Callable[[], bytes] | None = getattr(store, "metrics", None)
         """The counts for Prometheus, where this store or one inside it counts."""
+        self.secrets: frozenset[str] = getattr(store, "secrets", frozenset[str]())
+        """What the store's address holds that must be in no record."""
         self._tell = tell
         self._rounds: dict[str, list[Record]] = {}
         self._ended: Queue[Ended | Event | None] = Queue(maxsize=limit)

@@ -51,6 +51,7 @@ class PostgresDatabase:
 
     def __init__(self, url: URL, *, safe_on_power_loss: bool) -> None:
         self.name = _shown(url)
+        self.secrets = _secrets(url)
         self.bridge = randbits(63)
         self._url = url
         self._safe = safe_on_power_loss
@@ -196,5 +197,10 @@ def _engine(url: URL, name: str, *, safe_on_power_loss: bool) -> Engine:
 
 def _shown(url: URL) -> str:
     """The URL without its passwords, wherever they stand."""
-    secret = {key: "***" for key in url.query if "password" in key}
-    return url.update_query_dict(secret).render_as_string()
+    hidden = {key: "***" for key in url.query if "password" in key}
+    return url.update_query_dict(hidden).render_as_string()
+
+
+def _secrets(url: URL) -> frozenset[str]:
+    said = [str(value) for key, value in url.query.items() if "password" in key]
+    return frozenset([*said, url.password] if url.password else said)

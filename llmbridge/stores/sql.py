@@ -50,6 +50,8 @@ class Database(Versioned, Changed, Protocol):
 
     name: str
     """Where it is, for people: no password."""
+    secrets: frozenset[str]
+    """Its passwords."""
     bridge: int
     """The number of this bridge among all that ever write there."""
     engine: Engine
@@ -128,6 +130,11 @@ class SqlStore:
     def engine(self) -> Engine:
         """Connections to read with."""
         return self._database.engine
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The passwords of its URL, which must be in no record."""
+        return self._database.secrets
 
     @property
     def pending(self) -> int:

@@ -36,6 +36,7 @@ class SqliteFile:
     def __init__(self, path: Path, *, safe_on_power_loss: bool) -> None:
         self.path = path
         self.name = f"sqlite:///{path}"
+        self.secrets = frozenset[str]()
         self.bridge = randbits(63)
         self.engine = _engine(path, "FULL" if safe_on_power_loss else "NORMAL")
         self._safe = safe_on_power_loss

@@ -10,6 +10,7 @@ import pytest
 
 from llmbridge import Bridge, Script, frames
 from llmbridge.errors import ConfigurationError, StoreUnavailable
+from llmbridge.frames.metrics import MeteredStore
 from llmbridge.stores.opening import existing_store
 from llmbridge.stores.sql import SqlStore
 from tests.stores.kept import NOON, answered, asked
@@ -125,6 +126,23 @@ def test_a_server_that_went_away_cannot_be_read_nor_pruned(relay, url):
         store.prune(NOON)
 
     store.close()
+
+
+@pytest.mark.parametrize("wrapped", [str, MeteredStore], ids=["alone", "metered"])
+def test_the_password_of_the_database_is_in_no_record(postgres, wrapped):
+    url = postgres.url.replace("//postgres@", "//postgres:correct-horse-battery@")
+    with Bridge(Script("It is correct-horse-battery."), store=wrapped(url)) as bridge:
+        said = bridge.anthropic().messages.create(
+            model="claude-x",
+            max_tokens=9,
+            messages=[{"role": "user", "content": "Is it correct-horse-battery?"}],
+        )
+
+    assert "correct-horse-battery" in said.model_dump_json()
+    rows = postgres.sql("SELECT body, request_body FROM records")
+    rows += postgres.sql("SELECT request_body, request_url FROM interceptions")
+    assert len(rows) == 2
+    assert "correct-horse" not in repr(rows)
 
 
 def test_a_client_is_told_that_its_call_could_not_be_recorded(relay, url):
