@@ -26,6 +26,7 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   `-- CircuitOpen         503, the provider has failed again and again
 |-- StoreUnavailable        503, the start of the call could not be recorded
 |-- BridgeShutdown          503, the bridge stops
+|-- TooManyRounds           500, the model called tools again and again and has not answered
 |-- Stopped                 499, somebody stopped the call
 `-- CassetteError           a recording cannot be read or written (also a ValueError)
 
@@ -231,6 +232,10 @@ class BridgeShutdown(BridgeError):
     status: ClassVar[int] = 503
     kind: ClassVar[Kind] = "overloaded"
     end: ClassVar[End] = "bridge_shutdown"
+
+
+class TooManyRounds(BridgeError):
+    """The model called tools in as many rounds as the bridge allows, and has not answered."""
 
 
 class Stopped(BridgeError):

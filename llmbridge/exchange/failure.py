@@ -19,6 +19,7 @@ from llmbridge.errors import (
     RequestError,
     RequestTimeout,
     TooLarge,
+    TooManyRounds,
     Unauthorized,
     UpstreamError,
     UpstreamTimeout,
@@ -110,7 +111,8 @@ def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
         fields += retry_after_fields(wait_s)
         hopeless = wait_s > LONGEST_WAIT_S
     else:
-        hopeless = error.status < 500 or isinstance(error, RequestError)
+        # Rounds of tools that were run are not run again: they cost, and tools may have changed something.
+        hopeless = error.status < 500 or isinstance(error, RequestError | TooManyRounds)
     if hopeless:
         fields.append(("x-should-retry", "false"))
     reply = Reply(error.status, Headers(fields), once(body), at_once=True)

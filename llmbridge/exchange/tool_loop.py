@@ -12,7 +12,7 @@ from typing import Any
 
 from llmbridge.canon.messages import Ask, JsonObject, ToolSpec
 from llmbridge.canon.strict_json import loads_strict
-from llmbridge.errors import BridgeError, RequestError, UpstreamError
+from llmbridge.errors import BridgeError, RequestError, TooManyRounds, UpstreamError
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, once
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.event_pieces import Pieces
@@ -206,9 +206,12 @@ class _Talk:
         if self._skip_unfit():
             ours = []
         if ours and not theirs and self.round + 1 >= self.loop.rounds:
-            why = f"the model called tools in {self.loop.rounds} rounds and has not answered"
+            most = self.loop.rounds
+            why = f"the model called tools in {most} rounds and has not answered"
             runner.skip(now, ours, self.owners, f"{why}, so this was not run")
-            raise BridgeError(f"{why}: raise ToolLimits(rounds=...)")
+            raise TooManyRounds(
+                f"{why}: this bridge allows {most} rounds of tools a call; who runs it can raise tool_limits.rounds"
+            )
         told = await runner.run(now, ours, self.owners) if ours else []
         results = encode_results(self.call.dialect, told)
         turn = tellable(self.body, self.rounds.turn())

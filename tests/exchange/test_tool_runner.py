@@ -123,6 +123,21 @@ def test_calls_beyond_the_last_round_are_on_record_as_not_run():
         ]
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+def test_tools_are_not_run_anew_by_a_client_that_tries_again(streams: bool):
+    script = Script(*[calls("clock") for _ in range(9)])
+    asked: Any = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}
+    told = "this bridge allows 2 rounds of tools a call; who runs it can raise tool_limits.rounds"
+    with (
+        Bridge(script, tools=[clock], tool_limits=ToolLimits(rounds=2)) as bridge,
+        bridge.openai(max_retries=2) as client,
+        pytest.raises(Exception, match=told),
+    ):
+        list(client.chat.completions.create(**asked, stream=streams))
+
+    assert len(script.asked) == 2
+
+
 def test_a_call_that_was_cut_is_on_record_as_not_run():
     cut = AssistantMessage((Text("Well."), ToolCall("a", "clock")), stop_reason="length")
     with Bridge(Script(cut), tools=[clock]) as bridge:
