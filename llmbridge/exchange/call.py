@@ -313,7 +313,12 @@ class Reply:
             raise told.error.loud(told.error.message) from told.error
 
     async def aclose(self, end: End = "client_gone") -> None:
-        """Stop here. The reason travels down to the upstream; a reply that has ended keeps its own."""
+        """Stop here. The reason travels down to the upstream; a reply that has ended keeps its own.
+
+        A client that leaves an error unread has missed nothing: the status has said how it ended.
+        """
+        if end == "client_gone" and self.status >= 400:
+            end = "upstream_error"
         try:
             close = getattr(self._chunks, "aclose", None)
             if close is not None:

@@ -7,6 +7,7 @@ from llmbridge.canon.events import Delta, Event, Fail, Snapshot
 from llmbridge.canon.messages import AssistantMessage
 from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Headers, Reply
+from llmbridge.exchange.failure import error_with
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.sse import SSE, SSEDecoder
 
@@ -65,7 +66,15 @@ class ReplyDecoder:
         try:
             return [(None, tuple(self._dialect.decode_reply(body, self._status)))]
         except ValueError as error:
+            if self._status >= 400 and not body:
+                return [(None, tuple(_without_body(self._dialect, self._status)))]
             return [(None, (Fail("undecodable", str(error)),))]
+
+
+def _without_body(dialect: Dialect, status: int) -> Iterable[Delta]:
+    """What an error means of which only the status is known."""
+    error = error_with(status, f"status {status}, and its body is not known")
+    return dialect.decode_reply(dialect.encode_error(error), status)
 
 
 class EventStream:

@@ -1,14 +1,15 @@
 """What every HTTP frontend does alike: fields that end at a hop, who asks."""
 
+import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from llmbridge.errors import UpstreamError
+from llmbridge.errors import BridgeError, UpstreamError
 from llmbridge.exchange.actors import acted
-from llmbridge.exchange.call import Caller, Headers, Request
+from llmbridge.exchange.call import Caller, Headers, Reply, Request
 from llmbridge.frontends.guessing import (
     OUR_SESSION,
     client_of,
@@ -18,8 +19,13 @@ from llmbridge.frontends.guessing import (
 )
 from llmbridge.frontends.variables import PLACEHOLDER_KEY
 
+_logger = logging.getLogger("llmbridge.frontends")
+
 CLOSE_LIMIT_S = 5.0
 """How long the end of an abandoned reply may take."""
+
+_ERROR_BYTES = 64 * 1024
+"""How much of an error that its client did not read is taken in."""
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
@@ -41,6 +47,19 @@ _ACTOR_FIELDS = ("x-llmbridge-actor", "x-ai-bridge-actor-id")
 _METADATA = "x-ai-bridge-actor-metadata-"
 _BAD_NAME = re.compile(r'[^\x21-\x7e]|[()<>@,;:\[\]={}\\"/?]')
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+async def let_go(reply: Reply) -> None:
+    """End a reply that its client leaves. What an error says is taken in first: SDKs that try again do not read it."""
+    size = 0
+    try:
+        while reply.status >= 400 and reply.end is None and size < _ERROR_BYTES:
+            size += len(await anext(reply, b""))
+    except BridgeError as error:
+        _logger.debug("an error that nobody reads broke off: %s", error.message)
+    finally:
+        if reply.end is None:
+            await reply.aclose("client_gone")
 
 
 def check_kind(request: object, kind: type, module: str) -> None:

@@ -14,7 +14,7 @@ from llmbridge.canon.events import Event
 from llmbridge.errors import BridgeError, BridgeShutdown
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.exchange.codec import EventStream
-from llmbridge.frontends.passing import CLOSE_LIMIT_S
+from llmbridge.frontends.passing import CLOSE_LIMIT_S, let_go
 from llmbridge.wire.dialect import Dialect
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class PiecesHere:
     def close(self) -> None:
         """Give up what is left of the reply; doing it twice is fine."""
         if self._reply is not None and self._reply.end is None:
-            _at_once(self._reply.aclose("client_gone"))
+            _at_once(let_go(self._reply))
 
 
 async def _piece(reply: Reply) -> bytes | None:
@@ -178,7 +178,7 @@ class PiecesThere:
         with anyio.move_on_after(CLOSE_LIMIT_S):
             async with self._turn:
                 if self._reply is not None and self._reply.end is None:
-                    await self._reply.aclose("client_gone")
+                    await let_go(self._reply)
 
     def _wait(self, step: Callable[[], Coroutine[object, object, T]], timeout_s: float | None) -> T:
         try:

@@ -13,6 +13,7 @@ from llmbridge.frontends.passing import (
     CLOSE_LIMIT_S,
     asked,
     check_kind,
+    let_go,
     read_timeout_s,
     reply_fields,
 )
@@ -126,7 +127,7 @@ class _AsyncStream(httpx2.AsyncByteStream):
         if self._reply is None or self._reply.end is not None:
             return
         with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
-            await self._reply.aclose("client_gone")
+            await let_go(self._reply)
 
 
 def _request(request: httpx2.Request) -> Request:
