@@ -67,6 +67,7 @@ def usage_by(
     Raises:
         ConfigurationError: there is no such group.
     """
+    by = (by,) if isinstance(by, str) else by
     options["columns"] = needed(by)
     return summed(interceptions(source, **options), by)
 

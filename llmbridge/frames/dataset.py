@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import import_module
 from itertools import chain, groupby
 from operator import itemgetter
@@ -33,7 +33,7 @@ def export(
     folder: str | os.PathLike[str],
     *,
     force: bool = False,
-    since: datetime | str | None = None,
+    since: date | datetime | str | None = None,
     only: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
@@ -48,6 +48,7 @@ def export(
         ConfigurationError: there is no such source or frame, the folder is not empty, or it cannot be written.
     """
     path = Path(folder).expanduser()
+    only = (only,) if isinstance(only, str) else only
     names = list(FRAMES if only is None else dict.fromkeys(only))
     for name in names:
         if name not in FRAMES:
@@ -156,6 +157,6 @@ def _lives(pid: str) -> bool:
     return True
 
 
-def _midnight(since: datetime | str) -> datetime:
+def _midnight(since: date | datetime | str) -> datetime:
     time = time_of("since", since).astimezone(UTC)
     return time.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -45,6 +45,7 @@ def frame_of(name: str, source: Source, options: Options) -> DataFrame:
 
 
 def _columns(name: str, only: Sequence[str] | None) -> list[Column]:
+    only = (only,) if isinstance(only, str) else only
     there = {column.name: column for column in FRAMES[name]}
     for column in only or ():
         if column not in there:

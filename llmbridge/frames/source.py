@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from os import PathLike, fspath
@@ -23,7 +23,7 @@ from llmbridge.errors import CassetteError, ConfigurationError, End
 from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Record, Store
-from llmbridge.frames.wanted import time_of
+from llmbridge.frames.wanted import check_value, time_of
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.conditions import Progress
 from llmbridge.stores.followed import FollowedStore
@@ -56,13 +56,13 @@ class Digesting(Protocol):
 class Filters(TypedDict, total=False):
     """Which interceptions are wanted: a filter names the value they must have, and all their rows are kept.
 
-    `since` and `until` bound the start, `until` excluded: without a zone they are UTC, text is ISO 8601. `provider`,
+    `since` and `until` bound the start, `until` excluded: without a zone they are UTC, a date is its midnight, text is ISO 8601. `provider`,
     `dialect` and `model` may be those of any round, `model` the one asked for or the one that answered; it may be a
     pattern such as `claude-*`.
     """
 
-    since: datetime | str
-    until: datetime | str
+    since: date | datetime | str
+    until: date | datetime | str
     interception_id: str
     session_id: str
     actor: str
@@ -90,9 +90,14 @@ class Options(Filters, total=False):
 
 def split(options: Options) -> tuple[Filters, Sequence[str] | None, str, Progress | None]:
     """The filters, the columns, the engine and who is told of progress."""
-    filters: Any = {name: value for name, value in options.items() if name not in _HOW}
+    filters: Any = {name: _plain(value) for name, value in options.items() if name not in _HOW}
     how = (options.get("columns"), options.get("engine", "pandas"), options.get("progress"))
     return filters, *how
+
+
+def _plain(value: Any) -> Any:
+    """A cell of another frame as Python has it."""
+    return value.item() if type(value).__module__ == "numpy" and not value.ndim else value
 
 
 def wanted_by(filters: Filters) -> Callable[[Entry], bool]:
@@ -198,6 +203,7 @@ def _recorded(text: str) -> Iterator[Record]:
 
 
 def _test(name: str, value: object) -> Callable[[Entry], bool]:
+    check_value(name, value)
     match name:
         case "since" | "until":
             bound, after = time_of(name, value), name == "since"

@@ -1,8 +1,8 @@
 """Filters as conditions on the columns of the interceptions, which a database or a Parquet reader can check itself."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 
 from llmbridge.errors import ConfigurationError
@@ -14,6 +14,7 @@ Distinct = Callable[[str, Sequence[Condition]], Iterable[str | None]]
 
 _TYPES = {column.name: column.dtype for column in FRAMES["interceptions"]}
 _LISTS = {"provider": "providers", "dialect": "dialects", "model": "models"}
+_WORDS = {"str": "text", "Int64": "a number", "boolean": "True or False"}
 _NEVER = ()
 _COUNTS = range(-(2**63), 2**63)
 
@@ -30,20 +31,45 @@ def conditions(filters: Mapping[str, object], distinct: Distinct) -> list[Condit
 
 
 def time_of(name: str, value: object) -> datetime:
-    """A bound as a time with its zone.
+    """A bound as a time with its zone; a date is its midnight.
 
     Raises:
         ConfigurationError: it is none.
     """
     try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        bound = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
-        time = None
-    if not isinstance(time, datetime):
+        bound = None
+    if isinstance(bound, date) and not isinstance(bound, datetime):
+        bound = datetime.combine(bound, time())
+    if not isinstance(bound, datetime):
         raise ConfigurationError(
-            f"{name}={value!r} is no time: give a datetime or ISO 8601 text such as '2026-11-20T08:00'"
+            f"{name}={value!r} is no time: give a datetime, a date, or ISO 8601 text such as '2026-11-20T08:00'"
         )
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return bound if bound.tzinfo else bound.replace(tzinfo=UTC)
+
+
+def check_value(name: str, value: object) -> None:
+    """See that the filter can have this value.
+
+    Raises:
+        ConfigurationError: it is of a kind that nothing would be found for.
+    """
+    kind = _TYPES.get(name)
+    match kind, value:
+        case "str", str():
+            fits = True
+        case "Int64", int() | float():
+            fits = True
+        case "boolean", bool() | int() | float():
+            fits = value in (0, 1)
+        case _:
+            fits = kind is None or (value is None and name != "model")
+    if kind is not None and not fits:
+        told = f"{name}={value!r}: give {_WORDS[kind]}"
+        if isinstance(value, Collection) and not isinstance(value, str):
+            told += f"; for several, read the frame and choose with frame[{name!r}].isin(...)"
+        raise ConfigurationError(told)
 
 
 def _condition(name: str, value: object) -> Condition:

@@ -1,5 +1,8 @@
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
+import numpy as np
 import pytest
 
 from llmbridge import frames
@@ -7,7 +10,10 @@ from llmbridge.errors import CassetteError, ConfigurationError
 from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.record import Interception
 from llmbridge.frames import Frames
+from llmbridge.frames.dataset import export
 from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.memory import MemoryStore
+from llmbridge.stores.opening import open_store
 from tests.samples import NOON, Shelf, record, request
 
 TEXT = ("anthropic.messages", "text.sse")
@@ -119,6 +125,50 @@ def test_an_unknown_filter_is_refused_with_the_known_ones():
 def test_a_bound_that_is_no_time_is_refused(value):
     with pytest.raises(ConfigurationError, match=f"since={value!r} is no time"):
         frames.events([], since=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("actor", ["alice", "bob"], "give text; for several, read the frame and choose with"),
+        ("actor", 1, "give text"),
+        ("model", None, "give text"),
+        ("status", "429", "give a number"),
+        ("streaming", "yes", "give True or False"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["memory", "database", "data set"])
+def test_a_value_that_a_filter_cannot_have_is_refused(name, value, wanted, kind, tmp_path):
+    source: Any = MemoryStore()
+    if kind == "database":
+        source = f"sqlite:///{tmp_path / 'usage.db'}"
+        open_store(source).close()
+    elif kind == "data set":
+        source = tmp_path / "set"
+        export([], source)
+
+    with pytest.raises(ConfigurationError, match=re.escape(f"{name}={value!r}: {wanted}")):
+        frames.interceptions(source, **{name: value})
+
+
+def test_a_date_bounds_as_its_midnight():
+    shelf = Shelf([Interception("i1", NOON, request({}))], [])
+
+    assert ids(shelf, since=NOON.date()) == ["i1"]
+    assert ids(shelf, until=NOON.date()) == []
+
+
+def test_a_cell_of_a_frame_is_a_value():
+    row = {"status": np.int64(200), "replayed": np.bool_(False)}
+
+    assert ids([record(*TEXT)], **row) == ["i1"]
+
+
+def test_one_name_is_taken_for_a_list_of_one():
+    kept = [record(*TEXT)]
+
+    assert list(frames.interceptions(kept, columns="model").columns) == ["model"]
+    assert frames.usage_by(kept, "provider").columns[0] == "provider"
 
 
 def test_a_glob_without_a_file_is_refused(tmp_path):

@@ -107,8 +107,8 @@ def test_a_column_that_is_none_is_told_with_those_there_are(url):
 
 NAMES = st.sampled_from(["alice", "bob", "a1", ODD, "s1", "sdk", "o'brien", "%", "nobody"])
 TIMES = st.sampled_from([NOON + timedelta(seconds=each) for each in (-1, 0, 1, 2.5, 3, 60, 900)])
-COUNTS = st.sampled_from([200, 500, 200.0, 500.5, True, "200", None, 2**70])
-FACTS = st.sampled_from([True, False, 1, 0, "True", None])
+COUNTS = st.sampled_from([200, 500, 200.0, 500.5, True, None, 2**70])
+FACTS = st.sampled_from([True, False, 1, 0, None])
 MODELS = ["claude-*", "gpt-*", "*", "claude-latest", "GPT-*", "gpt-4o-mini", "g[p]t-?-mini", "["]
 FILTERS = st.fixed_dictionaries(
     {},
