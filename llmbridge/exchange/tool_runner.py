@@ -109,9 +109,8 @@ class ToolRunner:
             if not is_object(_arguments(call)):
                 return _failed(call, "the arguments are not a JSON object")
             with anyio.fail_after(seconds):
-                refused = await self._refused(call)
-                if refused is not None:
-                    return _failed(call, f"the call was refused: {refused}")
+                if (refused := await self._refused(call)) is not None:
+                    return refused
                 result = await box.call(call)
         except TimeoutError:
             return _failed(call, f"the tool {call.name!r} did not answer within {seconds:g} s")
@@ -121,9 +120,15 @@ class ToolRunner:
             return _failed(call, f"the tool failed with {type(error).__name__}: {error}")
         return replace(result, tool_call_id=call.id, content=tuple(self._capped(result)))
 
-    async def _refused(self, call: ToolCall) -> str | None:
-        said = self._gate(call) if self._gate is not None else None
-        return await said if inspect.isawaitable(said) else said
+    async def _refused(self, call: ToolCall) -> ToolResult | None:
+        try:
+            said = self._gate(call) if self._gate is not None else None
+            why = await said if inspect.isawaitable(said) else said
+        except Exception as error:
+            # The border: a user's function. What it does not let pass is not run.
+            _logger.exception("the gate failed for the tool %r, which was not run", call.name)
+            return _failed(call, f"the gate failed with {type(error).__name__}: {error}")
+        return _refusal(call, why)
 
     def _capped(self, result: ToolResult) -> Iterator[Text | Image]:
         left = self._limits.result_chars
@@ -153,3 +158,14 @@ def _arguments(call: ToolCall) -> Any:
 
 def _failed(call: ToolCall, why: str) -> ToolResult:
     return ToolResult(call.id, (Text(f"Error: {why}"),), is_error=True)
+
+
+def _refusal(call: ToolCall, why: object) -> ToolResult | None:
+    """What a gate said; anything but None and text is a mistake in it."""
+    if why is None:
+        return None
+    if isinstance(why, str):
+        return _failed(call, f"the call was refused: {why}")
+    told = f"the gate gave {why!r}, and was to give None, or text to refuse"
+    _logger.error("%s: the tool %r was not run", told, call.name)
+    return _failed(call, f"{told}, so this was not run")

@@ -138,6 +138,31 @@ def test_tools_are_not_run_anew_by_a_client_that_tries_again(streams: bool):
     assert len(script.asked) == 2
 
 
+@pytest.mark.parametrize("said", [True, False, 5])
+def test_a_gate_that_gives_no_words_is_told_of_as_a_mistake(said: Any, caplog: Any):
+    script = Script(calls("clock"), "Well.")
+    with Bridge(script, tools=[clock], tool_gate=lambda _: said) as bridge:
+        ask(bridge)
+        [(*_, error)] = rows(bridge.store)
+
+    told = f"the gate gave {said!r}, and was to give None, or text to refuse"
+    assert error == f"Error: {told}, so this was not run"
+    assert f"{told}: the tool 'clock' was not run" in caplog.text
+
+
+def test_a_gate_that_raises_is_told_of_as_the_gate(caplog: Any):
+    def gate(call: ToolCall) -> str | None:
+        raise LookupError("no list")
+
+    script = Script(calls("clock"), "Well.")
+    with Bridge(script, tools=[clock], tool_gate=gate) as bridge:
+        ask(bridge)
+        [(*_, error)] = rows(bridge.store)
+
+    assert error == "Error: the gate failed with LookupError: no list"
+    assert "the gate failed for the tool 'clock', which was not run" in caplog.text
+
+
 def test_a_call_that_was_cut_is_on_record_as_not_run():
     cut = AssistantMessage((Text("Well."), ToolCall("a", "clock")), stop_reason="length")
     with Bridge(Script(cut), tools=[clock]) as bridge:
