@@ -1110,7 +1110,9 @@ class View {
     p.forward.disabled = count >= trace.count;
     p.axis.hidden = trace.facts.timed === false;
     p.axis.setAttribute("aria-pressed", this.byTime);
-    p.follow.hidden = this.cursor === null || (this.playing && !trace.live);
+    // Nothing beside the slider comes or grows: its scale would change under the pointer.
+    p.follow.classList.toggle("away", this.cursor === null || Boolean(this.playing && !trace.live));
+    p.place.style.minWidth = `${2 * whole(trace.count).length + 4}ch`;
     const news = trace.count - count;
     say(p.follow, trace.live ? `${whole(news)} new · go live` : "to the end");
   }

@@ -602,3 +602,21 @@ def test_a_file_is_stepped_through_without_a_kernel(watched: Watched, tmp_path: 
 
     assert page.inner_text("[data-part=panel-message]").count("get_weather") == 1
     assert said == []
+
+
+@pytest.mark.parametrize("width", [400, 700, 1000, 1300])
+def test_the_slider_keeps_its_width_while_it_is_dragged(bare: Make, width: int) -> None:
+    page = bare(record("anthropic.messages", "thinking_tool_call.sse"))
+    page.page.set_viewport_size({"width": width, "height": 900})
+    page.page.evaluate("() => painted()")
+    box = (
+        "() => JSON.stringify(document.querySelector('[data-part=slider]').getBoundingClientRect())"
+    )
+    boxes = {page.page.evaluate(box)}
+
+    for count in (13, 3, 0):
+        page.go(count)
+        boxes.add(page.page.evaluate(box))
+
+    assert len(boxes) == 1
+    assert page.page.is_visible("[data-part=follow]")
