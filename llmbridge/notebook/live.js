@@ -647,16 +647,16 @@ class View {
 
   build(el) {
     const button = (part, label, face, run) =>
-      h("button", { type: "button", part, "aria-label": label, title: label, on: { click: run } }, face);
+      h("button", { type: "button", part, "aria-label": label, title: label, on: {
+        click: (event) => event.currentTarget.ariaDisabled === "true" || run() } }, face);
     const p = (this.parts = {});
     p.filter = h("input", {
       part: "filter", type: "search", placeholder: "Filter", "aria-label": "Filter interceptions",
-      on: { input: () => { this.filter = p.filter.value; this.repaint(); } },
+      on: { input: () => this.filterBy(p.filter.value) },
     });
     p.filter.value = this.filter;
     p.count = h("span", { class: "quiet", part: "count" });
     p.list = h("div", { part: "list", role: "listbox", "aria-label": "Interceptions", tabindex: "0" });
-    p.list.addEventListener("keydown", (event) => this.listKey(event));
     p.title = h("strong", { part: "title" });
     p.provider = h("span", { class: "quiet", part: "provider" });
     p.status = h("span", { class: "chip", part: "status", role: "status" });
@@ -707,7 +707,6 @@ class View {
       p[`tab-${name}`] = tab;
       p[name] = panel;
     }
-    p.tabs.addEventListener("keydown", (event) => this.tabKey(event));
     p.spacer = h("div", { class: "spacer", role: "list" });
     p.data = h("pre", { class: "data", part: "data" });
     p.scroll = h("div", { class: "scroll" }, p.spacer);
@@ -731,9 +730,10 @@ class View {
     p.side = h("div", { class: "side" }, h("div", { class: "find" }, p.filter, p.count), p.list);
     this.root = h("div", {
       class: "llmb", "data-mode": this.mode, role: "region", "aria-label": "Interceptions of the bridge",
-      "data-lm-suppress-shortcuts": "true",
+      "data-lm-suppress-shortcuts": "true", tabindex: "-1",
     }, p.side, p.detail, p.nothing);
     this.root.addEventListener("keydown", (event) => this.key(event));
+    this.root.addEventListener("click", () => this.hold());
     el.append(this.root);
   }
 
@@ -822,40 +822,61 @@ class View {
     hover.style.transform = `translateX(${-share * 100}%)`;
   }
 
+  // Keys that are taken are nobody else's: a notebook would scroll, or leave the cell.
   key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, [role=listbox], [role=tablist]")) {
-      if (event.key === "Escape" && event.target === this.parts.filter) this.parts.list.focus();
-      return;
-    }
+    const { target, key } = event;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (target === this.parts.filter && key === "Escape") {
+      this.filterBy("");
+      this.parts.list.focus();
+    } else if (target.closest("input:not([type=range]), select, textarea")) return;
+    else if (key === " " && target.closest("button, summary")) return event.stopPropagation(); // it presses them
+    else if (!this.move(key, target)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  move(key, target) {
     const run = {
       ArrowLeft: () => this.step(-1),
       ArrowRight: () => this.step(1),
       Home: () => this.go(0),
       End: () => this.follow(),
       "/": () => this.parts.filter.focus(),
-      " ": () => event.target.closest("button, summary") || this.toggle(),
-    }[event.key];
-    if (!run || (event.key === " " && event.target.closest("button, summary"))) return;
-    event.preventDefault();
-    run();
+      " ": () => this.toggle(),
+      ...(target.closest("[role=listbox]") && { ArrowUp: () => this.choose(-1), ArrowDown: () => this.choose(1) }),
+      ...(target.closest("[role=tablist]") && { ArrowLeft: () => this.turn(-1), ArrowRight: () => this.turn(1) }),
+    }[key];
+    run?.();
+    return Boolean(run);
   }
 
-  listKey(event) {
+  choose(by) {
     const ids = this.listed().map((trace) => trace.id);
-    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const place = event.key === "Home" ? 0 : event.key === "End" ? ids.length - 1 : by ? ids.indexOf(this.id) + by : null;
-    if (place === null || !ids.length) return;
-    event.preventDefault();
-    this.select(ids[Math.max(0, Math.min(ids.length - 1, place))]);
+    if (ids.length) this.select(ids[Math.max(0, Math.min(ids.length - 1, ids.indexOf(this.id) + by))]);
   }
 
-  tabKey(event) {
+  turn(by) {
     const names = Object.keys(TABS).filter((name) => !this.parts[`tab-${name}`].hidden);
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
     this.tab = names[(names.indexOf(this.shownTab()) + by + names.length) % names.length];
     this.parts[`tab-${this.tab}`].focus();
+    this.repaint();
+  }
+
+  /** Who clicks here goes on by keys here. */
+  hold() {
+    if (!this.root.contains(this.focused())) this.root.focus({ preventScroll: true });
+  }
+
+  focused() {
+    return this.root.getRootNode().activeElement;
+  }
+
+  filterBy(text) {
+    this.parts.filter.value = this.filter = text;
+    const found = this.listed();
+    // What is not in the list is not shown beside it.
+    if (found.length && !found.includes(this.trace)) this.select(found[0].id);
     this.repaint();
   }
 
@@ -919,6 +940,14 @@ class View {
   }
 
   paint() {
+    const held = this.focused();
+    this.paintAll();
+    // A browser takes the keys from what is hidden, and gives them to nobody.
+    if (held !== this.root && this.root.contains(held) && (!held.offsetParent || held.matches(".away")))
+      this.root.focus({ preventScroll: true });
+  }
+
+  paintAll() {
     const listed = this.listed();
     if (!this.trace || (!this.chosen && this.cursor === null && !this.trace.live && listed[0]?.live)) {
       this.id = listed[0]?.id ?? this.store.traces.keys().next().value ?? null;
@@ -1004,8 +1033,9 @@ class View {
     say(p.status, trace.live ? "live" : `${STATUS[trace.facts.status]}${code && code !== 200 ? ` ${code}` : ""}`);
     mark(p.status, "status", trace.facts.status);
     p.stop.hidden = !trace.live || this.mode !== "live";
-    p.stop.disabled = this.stopping === trace.id;
-    say(p.stop.lastChild, p.stop.disabled ? "Stopping…" : "Stop");
+    // Not `disabled`, which would drop the keys of who has just pressed it.
+    p.stop.ariaDisabled = this.stopping === trace.id;
+    say(p.stop.lastChild, this.stopping === trace.id ? "Stopping…" : "Stop");
     const usage = facts.usage ?? {};
     const last = count > trace.base ? trace.seconds(count - 1) : null;
     const first = facts.first_s !== undefined && last !== null && facts.first_s <= last ? facts.first_s : null;
@@ -1106,8 +1136,8 @@ class View {
     const place = `${whole(count)} / ${whole(trace.count)}`;
     say(p.place, place);
     p.slider.setAttribute("aria-valuetext", `event ${place}${gap === null ? "" : `, after ${duration(gap)}`}`);
-    p.back.disabled = count <= trace.base;
-    p.forward.disabled = count >= trace.count;
+    p.back.ariaDisabled = count <= trace.base;
+    p.forward.ariaDisabled = count >= trace.count;
     p.axis.hidden = trace.facts.timed === false;
     p.axis.setAttribute("aria-pressed", this.byTime);
     // Nothing beside the slider comes or grows: its scale would change under the pointer.

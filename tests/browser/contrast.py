@@ -23,7 +23,7 @@ _WORST = """(selector) => {
     const [r, g, b] = rgb.map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const worded = [...document.querySelectorAll(selector)].filter(element => !element.disabled && element.offsetParent
+  const worded = [...document.querySelectorAll(selector)].filter(element => element.ariaDisabled !== 'true' && element.offsetParent
     && [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim()));
   const found = worded.map(element => {
     const base = behind(element);

@@ -609,9 +609,10 @@ def test_the_slider_keeps_its_width_while_it_is_dragged(bare: Make, width: int) 
     page = bare(record("anthropic.messages", "thinking_tool_call.sse"))
     page.page.set_viewport_size({"width": width, "height": 900})
     page.page.evaluate("() => painted()")
-    box = (
-        "() => JSON.stringify(document.querySelector('[data-part=slider]').getBoundingClientRect())"
-    )
+    box = """() => {
+      const {x, width} = document.querySelector('[data-part=slider]').getBoundingClientRect();
+      return [x, width].join();
+    }"""
     boxes = {page.page.evaluate(box)}
 
     for count in (13, 3, 0):
@@ -620,3 +621,80 @@ def test_the_slider_keeps_its_width_while_it_is_dragged(bare: Make, width: int) 
 
     assert len(boxes) == 1
     assert page.page.is_visible("[data-part=follow]")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "slider",
+        "timeline",
+        "list",
+        "tab-events",
+        "panel-message",
+        "back",
+        "play",
+        "follow",
+        "title",
+    ],
+)
+def test_keys_step_wherever_somebody_has_clicked(bare: Make, place: str) -> None:
+    page = bare(
+        *(record("anthropic.messages", "thinking_tool_call.sse", id=f"i{n}") for n in range(2))
+    )
+    # As a notebook does: it scrolls, or goes to another cell, by what reaches it.
+    page.page.evaluate("""() => {
+      window.escaped = [];
+      document.addEventListener('keydown', event => escaped.push(event.key));
+      document.addEventListener('keydown', event => event.preventDefault(), true);
+    }""")
+    page.go(5)
+    keys = page.page.keyboard
+
+    def press(*names: str) -> int:
+        for name in names:
+            keys.press(name)
+            page.page.evaluate("() => painted()")
+        return int(page.known["shown"])
+
+    page.page.click(f"[data-part={place}]", position={"x": 8, "y": 8})
+    page.page.evaluate("() => painted()")
+    if place == "play":
+        page.page.click("[data-part=play]")
+
+    assert press("Home") == 0
+    if not place.startswith("tab"):
+        assert press("ArrowRight", "ArrowRight", "ArrowLeft") == 1
+    assert press("End") == int(page.known["events"])
+    assert page.page.evaluate("() => escaped") == []
+
+
+def test_a_button_that_can_do_no_more_keeps_the_keys(bare: Make) -> None:
+    page = bare(record("anthropic.messages", "thinking_tool_call.sse"))
+    page.go(1)
+    back = page.page.locator("[data-part=back]")
+
+    for _ in range(2):
+        back.click(force=True)
+        page.page.evaluate("() => painted()")
+
+    assert back.get_attribute("aria-disabled") == "true"
+    assert page.page.evaluate("() => document.activeElement.dataset.part") == "back"
+    assert page.known["shown"] == "0"
+
+
+def test_escape_ends_the_filter_and_what_is_shown_is_in_the_list(bare: Make) -> None:
+    page = bare(
+        record("openai.chat", "text.sse", id="i1"),
+        record("anthropic.messages", "text.sse", id="i2"),
+    )
+    options = "() => [...document.querySelectorAll('[role=option]')].map(each => each.dataset.id)"
+
+    page.page.fill("[data-part=filter]", "claude")
+    page.page.evaluate("() => painted()")
+    found = (page.page.evaluate(options), page.known["selected"])
+    page.page.keyboard.press("Escape")
+    page.page.evaluate("() => painted()")
+
+    assert found == (["i2"], "i2")
+    assert page.page.evaluate(options) == ["i1", "i2"]
+    assert page.page.input_value("[data-part=filter]") == ""
