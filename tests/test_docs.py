@@ -77,6 +77,10 @@ def commands(page: Path) -> Iterator[str]:
     yield from _COMMAND.findall(_FENCED.sub("", text))
 
 
+SET = {"BOBS_TOKEN": "llmb_a-token-of-a-test-for-bob"}
+"""The variables that a page tells its reader to set, for the files it shows."""
+
+
 def title(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -176,7 +180,7 @@ def test_the_files_of_a_page_configure_a_bridge(
 
     for text in texts:
         Path("shown.yaml").write_text(text, "utf-8")
-        Configuration.load("shown.yaml", {}).bridge(environ={}).close()
+        Configuration.load("shown.yaml", SET).bridge(environ={}).close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
