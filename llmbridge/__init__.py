@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmbridge import frames as frames
+    from llmbridge import notebook as notebook
     from llmbridge.bridge import Bridge
     from llmbridge.calliope import CalliopeProxy
     from llmbridge.canon.events import Event, Snapshot, fold, unfold
@@ -60,6 +62,7 @@ _HOMES = {
     "upstreams.replay": "Replay",
     "upstreams.script": "Script",
 }
+_MODULES = frozenset({"frames", "notebook"})
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
@@ -111,6 +114,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """A public name, with the module that it lives in loaded now."""
+    if name in _MODULES:
+        return import_module(f"llmbridge.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'llmbridge' has no attribute {name!r}")
     home = import_module(f"llmbridge.{_HOME[name]}")

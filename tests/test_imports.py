@@ -62,3 +62,7 @@ def test_only_public_names_are_found_on_demand() -> None:
     assert sorted(llmbridge._HOME) == llmbridge.__all__
     with pytest.raises(AttributeError, match="no attribute 'Birdge'"):
         llmbridge.Birdge  # noqa: B018
+
+
+def test_frames_are_there_with_nothing_but_llmbridge_imported() -> None:
+    assert "pandas" in loaded_by("import llmbridge; llmbridge.frames.interceptions([])")
