@@ -266,7 +266,13 @@ def _tokens(usage: Usage) -> tuple[int | None, ...]:
 
 
 def cost_of(record: Record, message: AssistantMessage) -> float | None:
-    """The price of the model that answered, or of the one asked for where that only says more."""
+    """The price of the model that answered, or of the one asked for where that only says more.
+
+    None where the answer broke off before it told how much it said.
+    """
+    failed = message.error_type is not None
+    if failed and message.usage is not None and message.usage.output_tokens is None:
+        return None
     at = utc(record.started_at)
     answered, model = message.model or "", record.model or ""
     price = cost_usd(record.provider, answered, message.usage, at)

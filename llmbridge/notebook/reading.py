@@ -42,6 +42,8 @@ class Pricer:
         for delta in deltas:
             self._answering = getattr(delta, "model", None) or self._answering
             if isinstance(delta, Finish | Fail) and delta.usage is not None:
+                if isinstance(delta, Fail) and delta.usage.output_tokens is None:
+                    return None
                 price = cost_usd(self._provider, self._answering, delta.usage, self._at)
                 if price is None:
                     price = cost_usd(self._provider, self._asked, delta.usage, self._at)

@@ -7,6 +7,7 @@ they are, and left out of a decoded message.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -97,6 +98,7 @@ class _Decoder:
         self._started = False
         self._over = False
         self._usage: dict[str, Any] = {}
+        self._counted = False
         self._stop: str | None = None
 
     def feed(self, sse: SSE) -> Iterable[Delta]:
@@ -117,13 +119,14 @@ class _Decoder:
                 return self._start(wire.message or {})
             case "message_delta":
                 self._add_usage(wire.usage)
+                self._counted = self._counted or is_object(wire.usage)
                 self._stop = (wire.delta and wire.delta.stop_reason) or self._stop
             case "message_stop":
                 self._over = True
                 return [*self._close_blocks(), _finish(self._stop, self._usage)]
             case "error":
                 self._over = True
-                return [*self._close_blocks(), _fail(wire.error or {}, self._usage)]
+                return [*self._close_blocks(), _fail(wire.error or {}, self._known())]
             case _:
                 pass
         return ()
@@ -180,7 +183,11 @@ class _Decoder:
             self._usage.update({key: value for key, value in usage.items() if value is not None})
 
     def _known(self) -> Usage | None:
-        return decode_usage(self._usage) if self._usage else None
+        """What a stream that broke off has used: how much it said is not known before its `message_delta`."""
+        usage = decode_usage(self._usage) if self._usage else None
+        if usage is None or self._counted:
+            return usage
+        return replace(usage, output_tokens=None, total_tokens=None)
 
 
 class AnthropicMessages:
@@ -260,7 +267,7 @@ class AnthropicMessages:
 def _decode_message(value: dict[str, Any]) -> Iterator[Delta]:
     usage = value.get("usage")
     if value.get("type") == "error" or is_object(value.get("error")):
-        yield _fail(value.get("error") or {}, {})
+        yield _fail(value.get("error") or {})
         return
     if not is_list(value.get("content")):
         raise ValueError("the answer has no 'content' list")
@@ -294,12 +301,12 @@ def _finish(stop: str | None, usage: dict[str, Any]) -> Finish:
     return Finish(reason, stop, decode_usage(usage) if usage else None)
 
 
-def _fail(error: Any, usage: dict[str, Any]) -> Fail:
+def _fail(error: Any, usage: Usage | None = None) -> Fail:
     detail = error if is_object(error) else {"message": str(error)}
     return Fail(
         _text(detail.get("type")),
         str(detail.get("message", "")),
-        usage=decode_usage(usage) if usage else None,
+        usage=usage,
     )
 
 
