@@ -591,6 +591,8 @@ function tree(key, value, depth = 0, beside = null) {
 const TABS = { message: "Message", events: "Events", request: "Request", response: "Response", usage: "Usage" };
 const SPEEDS = [["0.25", "¼×"], ["1", "1×"], ["4", "4×"], ["16", "16×"]];
 const STATUS = { live: "live", done: "done", stopped: "stopped", error: "error" };
+/** Why it has no whole answer, in a word. */
+const failure = ({ status, error_type }) => (status === "stopped" ? "stopped" : status === "error" ? (error_type ?? "error") : "");
 const ROW = 22; // pixels; live.css says the same
 const WIDE = 1100;
 const STEADY_S = 0.03; // between events whose times were not kept
@@ -964,6 +966,7 @@ class View {
     this.root.classList.toggle("tight", this.root.clientWidth - (p.side.hidden || narrow ? 0 : 250) < 540);
     p.detail.hidden = !trace;
     p.nothing.hidden = Boolean(trace);
+    this.root.classList.toggle("empty", !trace);
     say(p.nothing, "No interception yet. What passes the bridge shows up here as it streams.");
     p.cassette.hidden = this.mode === "page"; // nobody is there who could be asked
     this.paintList(listed, every);
@@ -1011,10 +1014,10 @@ class View {
       const [, model, when, prompt] = option.children;
       mark(option, "status", facts.status);
       say(model, facts.answering || facts.model || facts.provider || "…");
-      say(when, trace.live ? `${whole(trace.count)} ev` : duration(facts.seconds ?? trace.seconds(trace.count - 1)));
-      say(prompt, facts.error_type || facts.prompt || facts.provider || "");
+      say(when, trace.live ? `${whole(trace.count)} ev` : failure(facts) || duration(facts.seconds ?? trace.seconds(trace.count - 1)));
+      say(prompt, facts.prompt || facts.provider || "");
       option.setAttribute("aria-selected", trace.id === this.id);
-      option.setAttribute("aria-label", `${model.textContent}, ${STATUS[facts.status]}, ${prompt.textContent}`);
+      option.setAttribute("aria-label", `${model.textContent}, ${STATUS[facts.status]}, ${when.textContent}, ${prompt.textContent}`);
       if (trace.id === this.id && p.list.getAttribute("aria-activedescendant") !== option.id) {
         p.list.setAttribute("aria-activedescendant", option.id);
         if (option.offsetTop < p.list.scrollTop || option.offsetTop > p.list.scrollTop + p.list.clientHeight - 40)
@@ -1030,7 +1033,8 @@ class View {
     const of = [facts.provider, facts.dialect, facts.actor, facts.replayed && "replayed", facts.fault && `fault: ${facts.fault}`];
     say(p.provider, of.filter(Boolean).join(" · "));
     const code = trace.facts.http;
-    say(p.status, trace.live ? "live" : `${STATUS[trace.facts.status]}${code && code !== 200 ? ` ${code}` : ""}`);
+    const reason = trace.facts.status === "error" && trace.facts.error_type;
+    say(p.status, trace.live ? "live" : [STATUS[trace.facts.status], code !== 200 && code, reason].filter(Boolean).join(" "));
     mark(p.status, "status", trace.facts.status);
     p.stop.hidden = !trace.live || this.mode !== "live";
     // Not `disabled`, which would drop the keys of who has just pressed it.

@@ -698,3 +698,34 @@ def test_escape_ends_the_filter_and_what_is_shown_is_in_the_list(bare: Make) -> 
     assert found == (["i2"], "i2")
     assert page.page.evaluate(options) == ["i1", "i2"]
     assert page.page.input_value("[data-part=filter]") == ""
+
+
+def test_a_call_that_failed_keeps_its_prompt_in_the_list(bare: Make) -> None:
+    trace, page = begun(), bare()
+    grow(trace, 0.1, Fail("overloaded_error", "Overloaded"))
+    trace.know(status="error", prompt="Tell me a story.", http=529)
+
+    Outbox(page).begin({"i1": trace})
+
+    option = "[role=option]"
+    assert page.page.text_content(f"{option} .prompt") == "Tell me a story."
+    assert page.page.text_content(f"{option} .when") == "overloaded_error"
+    assert page.page.text_content("[data-part=status]") == "error 529 overloaded_error"
+
+
+@pytest.mark.parametrize("width", [900, 1300])
+def test_the_panel_stays_where_it_is_when_a_call_ends(bare: Make, width: int) -> None:
+    trace, page = begun(), bare()
+    page.page.set_viewport_size({"width": width, "height": 900})
+    empty = page.page.evaluate("() => document.querySelector('.llmb').offsetHeight")
+    trace.know(provider="a-provider-of-some-name", dialect="anthropic.messages", actor="somebody")
+    top = "() => document.querySelector('.panels').getBoundingClientRect().top"
+    tops = []
+
+    for status in ("live", "done"):
+        trace.know(status=status)
+        Outbox(page).begin({"i1": trace})
+        tops.append(page.page.evaluate(f"async () => {{ await painted(); return ({top})(); }}"))
+
+    assert tops[0] == tops[1]
+    assert empty < 200
