@@ -24,6 +24,7 @@ from llmbridge.canon.messages import (
     message_line,
 )
 from llmbridge.errors import BridgeError
+from llmbridge.exchange.stop import STOPPED
 from llmbridge.wire.settings import SETTINGS, Settings
 
 _ABOUT = """Ask a model and watch it answer: what stands below the line is the prompt.
@@ -127,6 +128,8 @@ class Magic:
                 view.close(event.partial)
         if event is not None and event.type == "error":
             message = event.partial
+            if message.error == STOPPED:
+                raise Stopped(f"what came until now is in {name or '_'}")
             raise UsageError(f"{message.error_type}: {message.error}")
 
     def _keep(self, message: AssistantMessage, name: str) -> None:

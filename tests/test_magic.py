@@ -200,6 +200,31 @@ def test_an_interrupt_stops_the_upstream_and_keeps_what_came(shell: Any, run: An
     assert bridge.records[0].message.text == "one two three"
 
 
+def test_a_call_that_is_stopped_says_what_an_interrupt_does(shell: Any, run: Any) -> None:
+    async def endless(call: Call) -> Reply:
+        whole = await Script("one two three four five")(call)
+
+        async def begun() -> AsyncIterator[bytes]:
+            for _ in range(4):
+                yield await anext(whole)
+            bridge.stop(bridge.inflight[0])
+            try:
+                await anyio.sleep_forever()
+            finally:
+                await whole.aclose()
+
+        return Reply(whole.status, whole.headers, begun())
+
+    shell.user_ns["bridge"] = bridge = Bridge(endless, environ={})
+
+    told = run("%%llm openai/gpt-5-mini\nCount")
+    frame = bridge.frames.interceptions()
+
+    assert told.splitlines()[-1] == "Stopped: what came until now is in _"
+    assert shell.user_ns["_"].text == "one two three"
+    assert frame[["end", "error_type"]].values.tolist() == [["interrupted", "stopped"]]
+
+
 def test_the_magic_tells_how_it_is_used(shell: Any, run: Any) -> None:
     told = shell.magics_manager.magics["cell"]["llm"].__doc__
 

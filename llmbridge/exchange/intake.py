@@ -9,7 +9,7 @@ from operator import attrgetter
 from os import urandom
 from typing import Protocol
 
-from llmbridge.errors import BridgeError, BridgeShutdown, End, StoreUnavailable
+from llmbridge.errors import BridgeError, BridgeShutdown, End, Stopped, StoreUnavailable
 from llmbridge.exchange.call import Call, Caller, Handler, Headers, Received, Reply, Request
 from llmbridge.exchange.failure import error_reply
 from llmbridge.exchange.log import log_ended, log_received
@@ -201,7 +201,7 @@ class Intake:
             self._clock(),
             end,
             reply.status if reply else None,
-            error.kind if error else None,
+            _kind(error) if error else None,
             self._redactor.text(error.message) if error else None,
             reply.replayed if reply else False,
             "; ".join(faults) or None,
@@ -215,6 +215,11 @@ class Intake:
         text = self._redactor.text
         result, error = run.result and text(run.result), run.error and text(run.error)
         return replace(run, result=result, error=error)
+
+
+def _kind(error: BridgeError) -> str:
+    """What went wrong, in a word; that somebody stopped the call is no failure of an API."""
+    return "stopped" if isinstance(error, Stopped) else error.kind
 
 
 def shape(request: Request, where: Destination) -> Dialect:
