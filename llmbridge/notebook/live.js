@@ -7,7 +7,7 @@
 // `keyframe` (how everything stands), the trait `recording` (ended interceptions whole), and history when asked for.
 //
 // Hooks for tests, which stay as they are:
-//   .llmb                     a view; data-mode=live|play data-selected=ID data-status=live|done|stopped|error
+//   .llmb                     a view; data-mode=live|closed|play|page data-selected=ID data-status=live|done|stopped|error
 //                             data-events=N (have come) data-shown=K (are folded into what is seen)
 //   [data-part=NAME]          filter list title status stop stats timeline play back forward slider place speed follow
 //                             copy-curl copy-cassette note tab-X panel-X (message events request response usage)
@@ -960,14 +960,16 @@ class View {
     const every = this.store.traces.size;
     this.wide = this.root.clientWidth >= WIDE;
     this.root.classList.toggle("wide", this.wide);
-    p.side.hidden = this.mode !== "live" && every === 1;
+    p.side.hidden = !["live", "closed"].includes(this.mode) && every === 1;
     const narrow = this.root.clientWidth < 640;
     this.root.classList.toggle("narrow", narrow);
     this.root.classList.toggle("tight", this.root.clientWidth - (p.side.hidden || narrow ? 0 : 250) < 540);
     p.detail.hidden = !trace;
     p.nothing.hidden = Boolean(trace);
     this.root.classList.toggle("empty", !trace);
-    say(p.nothing, "No interception yet. What passes the bridge shows up here as it streams.");
+    say(p.nothing, this.mode === "closed"
+      ? "The bridge is closed, and no interception is at hand. Open one, and run this cell again."
+      : "No interception yet. What passes the bridge shows up here as it streams.");
     p.cassette.hidden = this.mode === "page"; // nobody is there who could be asked
     this.paintList(listed, every);
     if (!trace) return;
@@ -999,7 +1001,8 @@ class View {
   paintList(listed, every) {
     const p = this.parts;
     const live = listed.filter((trace) => trace.live).length;
-    say(p.count, listed.length < every ? `${listed.length} of ${every}` : live ? `${every} · ${live} live` : String(every));
+    say(p.count, listed.length < every ? `${listed.length} of ${every}` : live ? `${every} · ${live} live`
+      : this.mode === "closed" ? `${every} · bridge closed` : String(every));
     const options = new Map([...p.list.children].map((option) => [option.dataset.id, option]));
     listed.forEach((trace, place) => {
       let option = options.get(trace.id);

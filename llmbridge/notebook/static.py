@@ -12,11 +12,12 @@ MAX_CHARS = 8_000
 """What is shown of the text of all of them."""
 
 
-def static_html(traces: Mapping[str, Trace]) -> Html:
+def static_html(traces: Mapping[str, Trace], *, closed: bool = False) -> Html:
     """The newest interceptions with what was said, and the others in a table."""
     newest = list(traces.values())[::-1]
     if not newest:
-        return panel("llmbridge", facts(interceptions="none yet"))
+        none = "none: the bridge is closed" if closed else "none yet"
+        return panel("llmbridge", facts(interceptions=none))
     left = MAX_CHARS
     parts: list[Html] = []
     for trace in newest[:SHOWN]:

@@ -87,7 +87,7 @@ class Inspector(anywidget.AnyWidget):
     def _bundle(self) -> Bundle:
         """Everything that a front end may choose from; a saved notebook keeps the HTML."""
         widget, about = super()._repr_mimebundle_() or ({}, {})
-        html = str(static_html(self._source.traces))
+        html = str(static_html(self._source.traces, closed=self.mode == "closed"))
         return {**widget, "text/plain": repr(self), "text/html": html}, about
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -197,7 +197,7 @@ def live(
         stop,
         control,
     )
-    inspector = Inspector(source)
+    inspector = Inspector(source, "closed" if feed.closed else "live")
     if feed.closed:
         feed.remember()
         inspector.begin()

@@ -729,3 +729,7 @@ def test_the_panel_stays_where_it_is_when_a_call_ends(bare: Make, width: int) ->
 
     assert tops[0] == tops[1]
     assert empty < 200
+
+
+def test_an_inspector_of_a_closed_bridge_says_so(bare: Make) -> None:
+    assert "The bridge is closed" in bare(mode="closed").page.inner_text("[data-part=empty]")

@@ -187,6 +187,16 @@ def test_a_bridge_that_is_closed_still_shows_what_passed() -> None:
     assert bridge._control is None
 
 
+def test_a_bridge_that_is_closed_says_so() -> None:
+    with Bridge(Script("Hello"), environ={}) as bridge:
+        pass
+
+    shown = bridge.live()
+
+    assert shown.mode == "closed"
+    assert "none: the bridge is closed" in bundle(shown)["text/html"]
+
+
 async def test_an_answer_that_is_no_stream_is_kept_as_a_document() -> None:
     key = "sk-proj-FAKEfakeFAKE0002"
     async with Bridge(Script(f"not {key}"), environ={"OPENAI_API_KEY": key}) as bridge:
