@@ -32,6 +32,7 @@ from llmbridge.exchange.intake import Intake, shape
 from llmbridge.exchange.keys import KeyPool
 from llmbridge.exchange.log import LoggedBodies
 from llmbridge.exchange.metering import Meter, rules_of
+from llmbridge.exchange.options import check_kind
 from llmbridge.exchange.own_origin import NotItself
 from llmbridge.exchange.rate_limits import RateLimit
 from llmbridge.exchange.record import Interception, Record, Store
@@ -138,6 +139,7 @@ class Bridge(Clients, Inspected):
         self._servers: list[Server] = []
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
+        check_kind("breaker", breaker, CircuitBreaker)
         self._breaker = breaker
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)

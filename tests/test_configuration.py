@@ -381,7 +381,10 @@ rate_limits:
             "budgets[0].per: invalid enum value 'week': there are day",
         ),
         ("budgets: [{dollars: 1}]", "there is no key 'budgets[0].dollars'"),
-        ("rate_limits: [{requests_per_minute: -1}]", "rate_limits[0]: requests=-1 is no bound"),
+        (
+            "rate_limits: [{requests_per_minute: -1}]",
+            "rate_limits[0]: requests_per_minute=-1 is no bound",
+        ),
     ],
 )
 def test_a_mistake_in_a_budget_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:

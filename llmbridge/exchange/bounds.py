@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.options import check_bound
 
 Unit = Literal["usd", "tokens", "requests"]
 Per = Literal["minute", "day", "month"]
@@ -27,8 +28,8 @@ class Bound:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.most < float("inf"):
-            raise ConfigurationError(f"{self.unit}={self.most!r} is no bound: give more than 0")
+        name = f"{self.unit}_per_minute" if self.per == "minute" else self.unit
+        check_bound(name, self.most)
         for name, pattern in (("actor", self.actor), ("model", self.model)):
             if not pattern:
                 raise ConfigurationError(f"{name}='' fits nothing: give a name, a pattern or '*'")

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from llmbridge.exchange.budgets import FRESH_S, Budget, Budgets
 from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.options import all_of
 from llmbridge.exchange.rate_limits import RateLimit, RateLimits
 from llmbridge.exchange.record import Record, Store
 from llmbridge.exchange.recorder import Keeps
@@ -86,6 +87,8 @@ def rules_of(
     A store that is `shared` has what other bridges write to it, too.
     """
     fresh_s = FRESH_S if getattr(store, "shared", False) else None
-    spending = Budgets(budgets, partial(spent_since, store), fresh_s=fresh_s)
-    limits = RateLimits(rate_limits)
+    spending = Budgets(
+        all_of("budgets", budgets, Budget), partial(spent_since, store), fresh_s=fresh_s
+    )
+    limits = RateLimits(all_of("rate_limits", rate_limits, RateLimit))
     return tuple(rule for rule in (spending, limits) if rule)

@@ -15,10 +15,10 @@ from typing import Any
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.columns import FRAMES
+from llmbridge.exchange.options import time_of
 from llmbridge.frames.pieces import UNKNOWN, Piece, pieces_of
 from llmbridge.frames.source import Source
 from llmbridge.frames.table import as_frame
-from llmbridge.frames.wanted import time_of
 from llmbridge.stores.arrow import pa
 from llmbridge.stores.conditions import Progress
 

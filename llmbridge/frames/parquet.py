@@ -12,10 +12,11 @@ from pandas import DataFrame
 from llmbridge.canon.strict_json import mend_surrogates
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.columns import FRAMES, Column
+from llmbridge.exchange.options import time_of
 from llmbridge.frames.pieces import UNKNOWN, day_of
 from llmbridge.frames.source import Filters, wanted_by
 from llmbridge.frames.table import of_arrow
-from llmbridge.frames.wanted import conditions, time_of
+from llmbridge.frames.wanted import conditions
 from llmbridge.stores.arrow import pa, schema_of
 from llmbridge.stores.conditions import Condition
 

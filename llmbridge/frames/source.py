@@ -21,9 +21,10 @@ from typing import (
 
 from llmbridge.errors import CassetteError, ConfigurationError, End
 from llmbridge.exchange.entry import Entry
+from llmbridge.exchange.options import time_of
 from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Record, Store
-from llmbridge.frames.wanted import check_value, time_of
+from llmbridge.frames.wanted import check_value
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.conditions import Progress
 from llmbridge.stores.followed import FollowedStore

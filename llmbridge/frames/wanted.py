@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.columns import FRAMES
+from llmbridge.exchange.options import time_of
 from llmbridge.stores.conditions import Condition
 
 Distinct = Callable[[str, Sequence[Condition]], Iterable[str | None]]
@@ -28,25 +28,6 @@ def conditions(filters: Mapping[str, object], distinct: Distinct) -> list[Condit
         if name in _LISTS
     ]
     return [*plain, *lists]
-
-
-def time_of(name: str, value: object) -> datetime:
-    """A bound as a time with its zone; a date is its midnight.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    try:
-        bound = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        bound = None
-    if isinstance(bound, date) and not isinstance(bound, datetime):
-        bound = datetime.combine(bound, time())
-    if not isinstance(bound, datetime):
-        raise ConfigurationError(
-            f"{name}={value!r} is no time: give a datetime, a date, or ISO 8601 text such as '2026-11-20T08:00'"
-        )
-    return bound if bound.tzinfo else bound.replace(tzinfo=UTC)
 
 
 def check_value(name: str, value: object) -> None:

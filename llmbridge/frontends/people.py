@@ -9,6 +9,7 @@ from secrets import token_urlsafe
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.actors import checked_name
 from llmbridge.exchange.call import Caller
+from llmbridge.exchange.options import all_of
 
 HASHED = "sha256:"
 SHORTEST = 16
@@ -70,7 +71,7 @@ class People:
     def __init__(self, people: Iterable[Person] = ()) -> None:
         self._by_digest: dict[bytes, Person] = {}
         names: set[str] = set()
-        for person in people:
+        for person in all_of("people", people, Person):
             if person.name in names:
                 raise ConfigurationError(
                     f"{person.name!r} is there twice: give several tokens to one person"

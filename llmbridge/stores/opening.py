@@ -8,6 +8,11 @@ from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Store
 from llmbridge.stores.memory import MemoryStore
 
+_WANTED = (
+    "give a path that ends in .yaml or .json, a URL such as 'sqlite:///usage.db' or"
+    " 'postgresql://user@host/database', a Store, or None for memory"
+)
+
 
 def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
     """What `Bridge(store=...)` means.
@@ -18,6 +23,8 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
     if store is None:
         return MemoryStore()
     if not isinstance(store, str | os.PathLike):
+        if not hasattr(store, "begin") or not hasattr(store, "records"):
+            raise ConfigurationError(f"store={store!r}: {_WANTED}")
         return store
     path = os.fspath(store)
     if path.endswith((".yaml", ".yml", ".json")):
@@ -28,10 +35,7 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
         from llmbridge.stores.sql import SqlStore  # noqa: PLC0415  # SQLAlchemy is loaded late
 
         return SqlStore(path)
-    raise ConfigurationError(
-        f"store={without_password(path)!r}: give a path that ends in .yaml or .json, a URL such as"
-        " 'sqlite:///usage.db' or 'postgresql://user@host/database', a Store, or None for memory"
-    )
+    raise ConfigurationError(f"store={without_password(path)!r}: {_WANTED}")
 
 
 def is_url(source: object) -> TypeGuard[str]:

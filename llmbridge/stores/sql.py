@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from llmbridge.errors import ConfigurationError, StoreUnavailable
+from llmbridge.exchange.options import time_of
 from llmbridge.exchange.printable import one_line, without_password
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.spending import Spent
@@ -208,15 +209,22 @@ class SqlStore:
             raise StoreUnavailable(f"{name!r} cannot be read: {_why(error)}") from error
 
     def prune(
-        self, before: datetime, *, dry_run: bool = False, progress: Progress | None = None
+        self,
+        before: date | datetime | str,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
     ) -> int:
         """Delete the interceptions that began before that and are over, with their records; how many they are.
 
+        Without a zone it is UTC, a date is its midnight, text is ISO 8601.
+
         Raises:
+            ConfigurationError: it is no time.
             StoreUnavailable: the database cannot be written; some may be deleted.
         """
         try:
-            old = begun_before(self._database.engine, before)
+            old = begun_before(self._database.engine, time_of("before", before))
             if not dry_run:
                 delete(self._database, old, progress)
         except DBAPIError as error:

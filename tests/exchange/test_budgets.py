@@ -198,6 +198,7 @@ async def test_a_store_that_cannot_be_read_now_leaves_what_is_known(
     ("options", "complaint"),
     [
         ({}, "a budget of nothing"),
+        ({"usd": "5"}, "usd='5' is no bound"),
         ({"usd": 0}, "usd=0 is no bound"),
         ({"tokens": -1}, "tokens=-1 is no bound"),
         ({"usd": float("nan")}, "usd=nan is no bound"),

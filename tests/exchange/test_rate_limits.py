@@ -101,7 +101,8 @@ async def test_names_that_clients_make_up_do_not_pile_up() -> None:
     ("options", "complaint"),
     [
         ({}, "a limit of nothing"),
-        ({"requests_per_minute": 0}, "requests=0 is no bound"),
+        ({"requests_per_minute": "6"}, "requests_per_minute='6' is no bound"),
+        ({"requests_per_minute": 0}, "requests_per_minute=0 is no bound"),
         ({"tokens_per_minute": 5, "model": ""}, "model='' fits nothing"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from llmbridge import Bridge, Replay, Script, calls, frames
+from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.call import Request
 from llmbridge.exchange.columns import FRAMES
 from llmbridge.stores.memory import MemoryStore
@@ -202,7 +203,10 @@ async def test_pruning_takes_what_is_old_and_over_with_its_records(database):
         store.end(asked(id, second, end="completed"))
     store.flush()
 
-    counted = store.prune(NOON + timedelta(seconds=60), dry_run=True)
+    with pytest.raises(ConfigurationError, match="before='lately' is no time"):
+        store.prune("lately")
+    assert store.prune(NOON.date()) == 0
+    counted = store.prune((NOON + timedelta(seconds=60)).isoformat(), dry_run=True)
     pruned = store.prune(NOON + timedelta(seconds=60))
 
     assert (counted, pruned) == (2, 2)

@@ -1,0 +1,76 @@
+"""What callers give as options: each of the kind it must be, or told clearly.
+
+A value of the wrong kind is named by its type alone where it may hold a secret.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
+from typing import TypeGuard, TypeVar
+
+from llmbridge.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def all_of(name: str, given: object, kind: type[T]) -> tuple[T, ...]:
+    """The values, each of this kind.
+
+    Raises:
+        ConfigurationError: they are no list, or one is something else.
+    """
+    wanted = f"give a list, {name}=[{kind.__name__}(...)]"
+    if not _is_list(given):
+        raise ConfigurationError(f"{name} is of type {type(given).__name__}: {wanted}")
+    found: list[T] = []
+    for index, each in enumerate(given):
+        if not isinstance(each, kind):
+            raise ConfigurationError(f"{name}[{index}] is of type {type(each).__name__}: {wanted}")
+        found.append(each)
+    return tuple(found)
+
+
+def check_kind(name: str, given: object, kind: type) -> None:
+    """See that a value that may be left out is of this kind.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if given is not None and not isinstance(given, kind):
+        raise ConfigurationError(f"{name}={given!r}: give {kind.__name__}(...), or None")
+
+
+def check_bound(name: str, given: object) -> None:
+    """See that it is a number more than 0, and not without end.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        fits = 0 < given < float("inf")  # type: ignore[operator]  # whatever is compared with numbers
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ConfigurationError(f"{name}={given!r} is no bound: give a number more than 0")
+
+
+def time_of(name: str, value: object) -> datetime:
+    """A bound as a time with its zone; a date is its midnight.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        bound = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        bound = None
+    if isinstance(bound, date) and not isinstance(bound, datetime):
+        bound = datetime.combine(bound, time())
+    if not isinstance(bound, datetime):
+        raise ConfigurationError(
+            f"{name}={value!r} is no time: give a datetime, a date, or ISO 8601 text such as '2026-11-20T08:00'"
+        )
+    return bound if bound.tzinfo else bound.replace(tzinfo=UTC)
+
+
+def _is_list(given: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(given, Iterable) and not isinstance(given, str | dict)
