@@ -1,10 +1,13 @@
 """The magic `%%llm`: a cell that is a prompt. `%load_ext llmbridge` brings it into IPython and Jupyter."""
 
+import re
 import shlex
 import time
+import warnings
 from argparse import SUPPRESS, ArgumentParser, RawTextHelpFormatter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any, NoReturn, Protocol
 
 from IPython.core import display_functions
@@ -42,6 +45,11 @@ key from the environment. With a Replay or a Script behind it no key is needed.
 _MAKERS = {"claude": "anthropic", "gpt": "openai", "gemini": "google"}
 """Who answers when the name of a model begins so and nobody said."""
 
+_BRIDGE = "bridge"
+"""The variable with the bridge, where the person names none."""
+
+_UNKNOWN = re.compile(r"\{([A-Za-z_]\w*)\}")
+
 _FRAME_S = 0.1
 _CHARS_PER_S = 256 * 1024
 _SHOWN_CHARS = 200_000
@@ -55,7 +63,7 @@ class _Asked:
     model: str = ""
     provider: str = ""
     api: str = ""
-    bridge: str = "bridge"
+    bridge: str = _BRIDGE
     system: str = ""
     max_tokens: int | None = None
     temperature: float | None = None
@@ -85,10 +93,19 @@ class Magic:
 
     def __call__(self, line: str, cell: str | None = None) -> None:
         said = vars(self._parser.parse_args(_words(line)))
+        if said.pop("help", False):
+            print(self.__doc__)  # noqa: T201  # what the person asked for
+            return
         if cell is None:
             self._said = said
             return
         asked = _Asked(**self._said | said)
+        if asked.to and (not asked.to.isidentifier() or iskeyword(asked.to)):
+            raise UsageError(f"--to {asked.to!r} is no name of a variable: say --to answer")
+        if unknown := _UNKNOWN.search(asked.system):
+            # IPython puts in what it knows before this is called.
+            message = f"--system: no variable {unknown[1]!r}, so {unknown[0]} stays as it is"
+            warnings.warn(message, stacklevel=2)
         if not cell.strip():
             raise UsageError("the prompt is missing: write it below the line with %%llm")
         bridge = self._bridge(asked.bridge)
@@ -102,6 +119,8 @@ class Magic:
 
     def _bridge(self, name: str) -> Bridge:
         bridge = self._names.get(name)
+        if bridge is None and name != _BRIDGE:
+            raise UsageError(f"no variable {name!r}: make it first, {name} = Bridge()")
         if bridge is None:
             bridge = self._names[name] = Bridge()
         if not isinstance(bridge, Bridge):
@@ -221,6 +240,7 @@ def _parser() -> ArgumentParser:
     add("--temperature", metavar="X", type=float, help="how freely words are chosen")
     levels = ("off", "minimal", "low", "medium", "high", "xhigh")
     add("--thinking", metavar="LEVEL", choices=levels, help=f"one of {', '.join(levels)}")
+    add("-h", "--help", action="store_true", help="show this")
     add("--to", metavar="NAME", help="a variable that gets the message, beside _")
     add("--live", action="store_true", help="show the inspector: events, timeline, tokens, Stop")
     return parser

@@ -225,6 +225,38 @@ def test_a_call_that_is_stopped_says_what_an_interrupt_does(shell: Any, run: Any
     assert frame[["end", "error_type"]].values.tolist() == [["interrupted", "stopped"]]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--to 1x", "--to '1x' is no name of a variable: say --to answer"),
+        ("--to class", "--to 'class' is no name of a variable: say --to answer"),
+        ("--bridge nobridge", "no variable 'nobridge': make it first, nobridge = Bridge()"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(shell: Any, run: Any, words: str, said: str) -> None:
+    shell.user_ns["bridge"] = bridge = Bridge(Script("One."))
+
+    told = run(f"%%llm openai/gpt-5-mini {words}\nCount")
+
+    assert told.strip().splitlines()[-1] == f"UsageError: {said}"
+    assert (len(bridge.records), "nobridge" in shell.user_ns) == (0, False)
+
+
+def test_a_name_in_the_system_prompt_that_nobody_knows_brings_a_warning(
+    shell: Any, run: Any
+) -> None:
+    shell.user_ns["bridge"] = Bridge(Script("One."))
+
+    with pytest.warns(UserWarning, match="no variable 'unknown', so {unknown} stays as it is"):
+        run('%%llm openai/gpt-5-mini --system "Only {unknown} here"\nCount')
+
+    assert shell.user_ns["_"].text == "One."
+
+
+def test_help_is_shown_in_the_cell(run: Any) -> None:
+    assert "--max-tokens N" in run("%llm --help")
+
+
 def test_the_magic_tells_how_it_is_used(shell: Any, run: Any) -> None:
     told = shell.magics_manager.magics["cell"]["llm"].__doc__
 
