@@ -226,14 +226,17 @@ class Bridge(Clients, Inspected):
         """Answer from a cassette as long as the `with` block lasts; its options are those of `Replay`.
 
         `mode` is "once" here: without the file the upstream is asked and recorded, with it nobody is. The file is written
-        when the block ends.
+        when the block ends. The options are `mode`, `strict`, `repeat`, `match`, `ignore`, `normalize`, `on_miss`, `speed`,
+        `ttft`, `tps`, `jitter`, `max_age` and `on_expired`.
 
         Raises:
-            ConfigurationError: options that cannot be.
+            ConfigurationError: options that cannot be, or the bridge is closed.
             CassetteError: the cassette cannot be read, or written.
         """
         from llmbridge.upstreams.replay import Replay
 
+        if self.handle.closed:
+            raise ConfigurationError("the bridge is closed: make a new one")
         before = self.upstream
         mode = options.setdefault("mode", "once")
         replay = Replay(source, upstream=None if mode == "none" else before, **options)

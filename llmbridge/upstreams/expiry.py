@@ -17,9 +17,13 @@ class RecordingsExpired(UserWarning):
 
 
 def check_age(
-    records: Iterable[Record], max_age: timedelta | None, on_expired: OnExpired, now: datetime
+    records: Iterable[Record],
+    max_age: timedelta | None,
+    on_expired: OnExpired,
+    now: datetime,
+    where: str = "",
 ) -> None:
-    """Warn or raise when a recording is older than `max_age`; one without a date never is.
+    """Warn or raise when a recording is older than `max_age`; one without a date never is. `where` names the cassette.
 
     Raises:
         CassetteError: one is, and `on_expired` is `fail`.
@@ -36,7 +40,8 @@ def check_age(
         return
     message = (
         f"{len(old)} of the recordings are older than max_age={max_age}, the oldest of"
-        f" {min(old):%Y-%m-%d}: record them anew with mode='rewrite', or allow more"
+        f" {min(old):%Y-%m-%d}{where and f', in {where}'}: record them anew with mode='rewrite', or"
+        " allow more"
     )
     if on_expired == "fail":
         raise CassetteError(message)

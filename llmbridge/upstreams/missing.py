@@ -10,8 +10,8 @@ from llmbridge.exchange.record import Record
 from llmbridge.upstreams.recordings import Recordings
 
 HOW_TO_RECORD = (
-    "record it with Replay(..., mode='new_episodes'), llmbridge serve --mode new_episodes or"
-    " pytest --llm-record=new_episodes"
+    "record it with Replay(..., mode='new_episodes'), bridge.cassette(..., mode='new_episodes'),"
+    " llmbridge serve --mode new_episodes or pytest --llm-record=new_episodes"
 )
 _NAMED = 5
 

@@ -40,7 +40,7 @@ from llmbridge.upstreams.missing import Miss, explain
 from llmbridge.upstreams.pace import Pace
 from llmbridge.upstreams.ready import Ready, as_it_is, broken_by, joined, looked_through
 from llmbridge.upstreams.recordings import Recordings, Repeat, unasked
-from llmbridge.upstreams.source import Mode, open_source
+from llmbridge.upstreams.source import Mode, named, open_source
 
 Question = tuple[Asked, Sequence[str]]
 """A call as it may be shown, and the keys of what may answer it."""
@@ -114,7 +114,7 @@ class _Loaded:
         opened = open_source(source, options.mode)
         self.store = opened.store
         self.recordings = Recordings(opened.records, self._matcher, options.repeats)
-        check_age(self.recordings.all, options.max_age, options.on_expired, clock())
+        check_age(self.recordings.all, options.max_age, options.on_expired, clock(), named(source))
         # A server may run, and be asked in vain, for days.
         self._questions = Remembered[Question]()
         self._ready: dict[tuple[int, str, bool, str], Ready] = {}

@@ -52,6 +52,12 @@ def open_source(source: Any, mode: Mode) -> Source:
     return _of_file(paths[0], mode) if len(paths) == 1 else _of_files(paths, mode)
 
 
+def named(source: Any) -> str:
+    """The path or paths, to be read in a message; empty for a store, and for a URL, which may hold a password."""
+    paths = _paths(source) or ()
+    return ", ".join(os.fspath(path) for path in paths if not is_url(path))
+
+
 def _paths(source: Any) -> Sequence[AnyPath] | None:
     if isinstance(source, str | os.PathLike):
         return [cast(AnyPath, source)]

@@ -1,11 +1,14 @@
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmbridge.bridge import Bridge
 from llmbridge.errors import CassetteError, ConfigurationError
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.record import Record
+from llmbridge.stores.cassette import Cassette
 from llmbridge.upstreams.expiry import RecordingsExpired
 from llmbridge.upstreams.replay import Replay
 
@@ -29,6 +32,25 @@ def test_old_recordings_bring_a_warning() -> None:
 def test_old_recordings_are_an_error_when_asked() -> None:
     with pytest.raises(CassetteError, match="record them anew with mode='rewrite'"):
         replay(MAY, max_age=timedelta(days=30), on_expired="fail")
+
+
+def test_old_recordings_are_told_with_their_cassette(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    Cassette(path, [record(MAY)]).save()
+
+    with pytest.raises(CassetteError, match=r"the oldest of 2026-05-01, in .*old\.yaml: record"):
+        Replay(path, max_age=timedelta(days=1), on_expired="fail", clock=lambda: JUNE)
+
+
+def test_a_closed_bridge_takes_no_cassette(tmp_path: Path) -> None:
+    bridge = Bridge(environ={})
+    bridge.close()
+
+    with (
+        pytest.raises(ConfigurationError, match="the bridge is closed: make a new one"),
+        bridge.cassette(tmp_path / "cell.yaml"),
+    ):
+        pass
 
 
 def test_a_cassette_that_is_loaded_later_is_looked_at_too() -> None:
