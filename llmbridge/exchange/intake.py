@@ -13,6 +13,7 @@ from llmbridge.errors import BridgeError, BridgeShutdown, End, Stopped, StoreUna
 from llmbridge.exchange.call import Call, Caller, Handler, Headers, Received, Reply, Request
 from llmbridge.exchange.failure import error_reply
 from llmbridge.exchange.log import log_ended, log_received
+from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Interception
 from llmbridge.exchange.recorder import Clock, utc_now
 from llmbridge.exchange.redact import Redactor
@@ -184,7 +185,13 @@ class Intake:
         try:
             await self._store.begin(opened)
         except Exception as error:
-            _logger.exception("the store refused the start of call %s", opened.id)
+            # One line for each: while a database is away, every call comes here.
+            _logger.error(
+                "the store refused the start of call %s: %s",
+                opened.id,
+                one_line(str(error), limit=500),
+                exc_info=_logger.isEnabledFor(logging.DEBUG),
+            )
             raise StoreUnavailable("the call could not be recorded, so it was not made") from error
 
     def _end(self, opened: Interception, call: Call | BridgeError, reply: Reply) -> None:

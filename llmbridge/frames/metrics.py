@@ -57,7 +57,11 @@ class MeteredStore(FollowedStore):
 
     async def begin(self, interception: Interception) -> None:
         """Pass it on; it is in flight from here."""
-        await super().begin(interception)
+        try:
+            await super().begin(interception)
+        except Exception:
+            self._counts.refused()
+            raise
         self._under_way[interception.id] = interception
         self._counts.begun(interception)
 
@@ -111,6 +115,9 @@ class _Counts:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        self._failures = self._counter(
+            "store_failures", "Calls that were refused, since the store could not record them.", ()
+        )
         self._circuits = _Circuits()
         self._shown = self._registry
         self._together = "PROMETHEUS_MULTIPROC_DIR" in os.environ
@@ -125,6 +132,10 @@ class _Counts:
         """Let other processes know; alone, what is under way is counted when somebody asks."""
         if self._together:
             self._one_in_flight(interception).inc()
+
+    def refused(self) -> None:
+        """Count a call whose start could not be recorded."""
+        self._failures.inc()
 
     def over(self, interception: Interception) -> None:
         """The same of its end."""

@@ -10,12 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Usage
-from llmbridge.errors import ConfigurationError
+from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.call import Request
 from llmbridge.exchange.record import Interception
 from llmbridge.exchange.recorder import utc_now
 from llmbridge.frames.metrics import MOST_VALUES, MeteredStore
 from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.memory import MemoryStore
 from llmbridge.upstreams.lines import calls, fail, reply
 from llmbridge.upstreams.script import Script
 
@@ -157,3 +158,14 @@ def test_what_is_counted_may_be_kept_where_a_bridge_keeps_it(tmp_path: Path) -> 
 def test_a_store_that_there_is_not_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match=r"store='usage.txt': give a path that ends in"):
         MeteredStore("usage.txt")
+
+
+async def test_calls_that_the_store_refuses_are_counted() -> None:
+    class Away(MemoryStore):
+        async def begin(self, interception: Interception) -> None:
+            raise StoreUnavailable("the database is away")
+
+    with Bridge(Script("Hi."), store=MeteredStore(Away()), environ={}) as bridge:
+        ask(bridge)
+
+        assert samples(bridge) == {"store_failures_total []": 1}
