@@ -76,17 +76,23 @@ class Workers:
         return True
 
     def keep(self) -> None:
-        """Start again those that die, until a signal comes; then end them all."""
+        """Start again those that die, until a signal comes; then end them all.
+
+        Raises:
+            BridgeError: one of them could not end as it should, such as with rows that no database took.
+        """
         while self._ended not in wait(self._watched(), self._rest_s()):
             for worker in self._workers:
                 if worker.due_s is None and worker.process.exitcode is not None:
                     self._bury(worker)
                 elif worker.due_s is not None and monotonic() >= worker.due_s:
                     self._renew(worker)
-        self.stop()
+        if not self.stop():
+            raise BridgeError("a worker could not end as it should; it says why above")
 
-    def stop(self) -> None:
-        """Ask them all to end, and wait; who does not is killed."""
+    def stop(self) -> bool:
+        """Ask them all to end, and wait; who does not is killed. True when all ended well."""
+        well = True
         for worker in self._workers:
             worker.process.terminate()
         until_s = monotonic() + STOP_S
@@ -96,8 +102,11 @@ class Workers:
                 _logger.error("worker %d did not end and was killed", worker.number)
                 worker.process.kill()
                 worker.process.join()
+            # One that has died before was told of then, and one that was only starting had nothing to lose.
+            well &= worker.due_s is not None or worker.process.exitcode in (0, -signal.SIGTERM)
             worker.told.close()
         self._workers.clear()
+        return well
 
     def _start(self, number: int) -> _Worker:
         told, tell = self._processes.Pipe(duplex=False)

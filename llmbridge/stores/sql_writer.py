@@ -91,10 +91,12 @@ class SqlWriter:
         """Flush, and end the thread; it starts again with the next row.
 
         Raises:
-            StoreUnavailable: as with `flush`.
+            StoreUnavailable: some rows cannot be written, and are lost with the process.
         """
         try:
             self.flush()
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{self.pending:,} rows are lost: {self._failure}") from error
         finally:
             with self._changed:
                 thread, self._ending = self._thread, True

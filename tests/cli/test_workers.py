@@ -3,11 +3,12 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 import anyio
@@ -257,3 +258,17 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_rows_that_a_worker_could_not_write_are_in_the_exit_code(tmp_path, provider):
+    path = tmp_path / "usage.db"
+    with serving(url_of(path), provider) as served, ThreadPoolExecutor(1) as clients:
+        slow = clients.submit(_cut_off, served)
+        while not existing_store(url_of(path)).interceptions(end=None):
+            continue
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("ALTER TABLE interceptions RENAME TO gone")
+            code, _, log = served.stop()
+            slow.result()
+
+    assert (code, "rows are lost" in log) == (2, True)

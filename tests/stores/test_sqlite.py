@@ -104,6 +104,15 @@ async def test_a_locked_file_refuses_calls_and_loses_nothing(path):
     store.close()
 
 
+def test_rows_that_cannot_be_written_at_the_end_are_told_of_as_lost(path):
+    store = SqlStore(url_of(path))
+    _prepare(store, lambda: "PRAGMA query_only = ON")
+    store.add(answered("a"))
+
+    with pytest.raises(StoreUnavailable, match=r"^1 rows are lost: .*readonly database"):
+        store.close()
+
+
 async def test_a_full_disk_refuses_calls_and_loses_nothing(path):
     store = SqlStore(url_of(path))
     limit = {"pages": 40}
