@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,20 @@ def stdio(
         cwd=None if cwd is None else os.fspath(cwd),
     )
     # In notebooks and under pytest sys.stderr is nothing that a process could write to.
-    return lambda session: stdio_client(server, errlog=sys.__stderr__ or sys.stderr)
+    errlog = sys.__stderr__ or sys.stderr
+
+    @asynccontextmanager
+    async def connected(session: Session) -> "AsyncGenerator[TransportStreams]":
+        async with AsyncExitStack() as opened:
+            try:
+                streams = await opened.enter_async_context(stdio_client(server, errlog=errlog))
+            except FileNotFoundError as error:
+                where = "" if cwd is None else f", or no folder {os.fspath(cwd)!r}"
+                told = f"there is no command {command[0]!r}{where}"
+                raise FileNotFoundError(told) from error
+            yield streams
+
+    return connected
 
 
 def http(url: str, headers: dict[str, str]) -> "Callable[[Session], Transport]":

@@ -326,7 +326,9 @@ def test_a_server_that_cannot_be_reached_is_left_out_and_logged(caplog: Any):
 
     [line] = [r.getMessage() for r in caplog.records if "gone" in r.getMessage()]
     assert answer == "Sun."
-    assert line.startswith("the MCP server 'gone' cannot be reached: FileNotFoundError")
+    assert line.startswith(
+        "the MCP server 'gone' cannot be reached: FileNotFoundError: there is no command '/no/such/program'"
+    )
 
 
 def test_a_server_that_says_nothing_is_given_up(caplog: Any):
