@@ -24,6 +24,7 @@ from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.cell import Cell, running_cell
 from llmbridge.frontends.connection import Connection, Connections
+from llmbridge.frontends.people import SHORTEST
 from llmbridge.frontends.variables import PLACEHOLDER_KEY, SDKS, variables
 from llmbridge.providers import Provider
 
@@ -57,6 +58,11 @@ class Server:
             raise ConfigurationError(
                 f"host {host!r} can be reached from other machines: "
                 "pass allow_remote=True and a token, or serve on 127.0.0.1"
+            )
+        if not _is_loopback(host) and app.token is not None and len(app.token) < SHORTEST:
+            raise ConfigurationError(
+                f"the token has {len(app.token)} characters, and host {host!r} can be reached from other machines: "
+                f"give one of {SHORTEST} or more, or none to have one made"
             )
         self.host = host
         self._listener = None if isinstance(port, int) else port

@@ -35,7 +35,7 @@ from tests.frontends.fakes import (
 from tests.frontends.test_admission import HOSTS
 from tests.shared import needs_shared
 
-TOKEN = "llmb_secret"
+TOKEN = "llmb_a-secret-of-this-test"
 GOODBYE = b"event: error\n\n"
 
 
@@ -383,6 +383,15 @@ def test_an_impossible_address_is_one_clear_error(portal, host, port, said):
 def test_beyond_loopback_takes_a_token_and_a_word(portal, host, token, allow_remote):
     with pytest.raises(ConfigurationError, match="allow_remote=True and a token"):
         Server(app_of(token=token), portal, host=host, allow_remote=allow_remote)
+
+
+def test_beyond_loopback_a_token_that_can_be_guessed_is_refused(portal):
+    with pytest.raises(
+        ConfigurationError, match=r"the token has 3 characters.* give one of 16 or more"
+    ):
+        Server(app_of(token="abc"), portal, host="0.0.0.0", allow_remote=True)
+
+    assert Server(app_of(token="abc"), portal).token == "abc"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2", "::1"])
