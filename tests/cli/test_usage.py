@@ -67,7 +67,7 @@ def test_a_mistake_is_one_sentence_in_the_words_of_the_command():
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "llmbridge: --since 'monday' is no time: give a datetime or ISO 8601 text such as"
+        "llmbridge: --since 'monday' is no time: give a datetime, a date, or ISO 8601 text such as"
         " '2026-11-20T08:00'\n"
     )
 
