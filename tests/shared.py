@@ -7,5 +7,5 @@ import pytest
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 
 SHARED: Path | None = _BESIDE if _BESIDE.is_dir() else None
-NO_SHARED = f"needs the recorded traffic and vectors at {_BESIDE}"
+NO_SHARED = f"needs the recorded traffic and vectors: put the folder at {_BESIDE}"
 needs_shared = pytest.mark.skipif(SHARED is None, reason=NO_SHARED)

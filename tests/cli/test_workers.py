@@ -28,7 +28,9 @@ from tests.endurance import SSE
 from tests.stores.conftest import POSTGRES, url_of
 from tests.test_cli import ready_url, running
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+pytestmark = pytest.mark.skipif(
+    os.name != "posix", reason="needs the signals of POSIX: run it on Linux or macOS"
+)
 
 TOKEN = "a-token-of-the-team"
 ASK = {"model": "claude-x", "max_tokens": 9, "messages": [], "stream": True}

@@ -156,7 +156,10 @@ def test_what_is_interrupted_changes_nothing(tmp_path, force):
     assert len(export(RECORDS, tmp_path / "to", force=force)) == len(FRAMES)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there one cannot ask whether it lives")
+@pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="Windows cannot be asked whether a process lives: run it on Linux or macOS",
+)
 def test_what_a_killed_export_left_is_taken_away(tmp_path):
     pid = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"],

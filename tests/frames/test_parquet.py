@@ -121,7 +121,7 @@ def test_columns_are_those_that_are_wanted(folder, kept):
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """Two worker processes on this machine: whoever computes with Dask computes there."""
-    distributed = pytest.importorskip("distributed", reason="pip install 'llmbridge[dask]'")
+    distributed = pytest.importorskip("distributed", reason="needs Dask: pip install -e '.[dev]'")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0

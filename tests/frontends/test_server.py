@@ -408,7 +408,9 @@ def test_every_address_is_reached_over_loopback(portal):
     assert response.status_code == 200
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+@pytest.mark.skipif(
+    not socket.has_ipv6, reason="needs IPv6 on the loopback: run it where ::1 is there"
+)
 def test_clients_that_came_before_it_started_are_served(portal):
     listener = socket.create_server(("127.0.0.1", 0))
     with (

@@ -248,7 +248,9 @@ async def test_a_sync_client_works_inside_a_running_loop(clients):
     assert response.content == b"".join(EVENTS)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="raises a signal")
+@pytest.mark.skipif(
+    os.name != "posix", reason="needs the signals of POSIX: run it on Linux or macOS"
+)
 def test_an_interrupt_gives_up_the_request(clients):
     handle = Unanswered()
 

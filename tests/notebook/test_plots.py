@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-pytest.importorskip("matplotlib", reason="needs matplotlib: install '.[plot]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install -e '.[dev]'")
 
 from llmbridge import frames
 from llmbridge.errors import ConfigurationError

@@ -469,7 +469,10 @@ def test_name():
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+@pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="needs uvloop, which is not made for Windows: run it on Linux or macOS",
+)
 def test_a_connection_below_python_is_blocked_too(project):
     project.tests("""
 import asyncio

@@ -18,7 +18,9 @@ def test_each_call_is_on_record_once_however_its_client_ends(database):
     assert database.unsound() == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
+@pytest.mark.skipif(
+    os.name != "posix", reason="needs the signals of POSIX: run it on Linux or macOS"
+)
 def test_what_was_acknowledged_survives_kill_9(database):
     found = kill(database.url, kills=5)
 

@@ -68,7 +68,9 @@ async def test_what_was_committed_unheard_is_there_once(relay, url):
     store.close()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="crashes as POSIX does")
+@pytest.mark.skipif(
+    os.name != "posix", reason="needs the signals of POSIX: run it on Linux or macOS"
+)
 async def test_a_crash_of_the_server_costs_no_row_and_doubles_none(postgres_server, postgres):
     store = SqlStore(postgres.url)
     ended = [asked(str(number), number, end="completed") for number in range(30)]

@@ -99,7 +99,7 @@ if child:
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork: run it on Linux or macOS")
 def test_a_forked_process_writes_for_itself(database):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, database.url]
     subprocess.run(command, check=True, timeout=50)

@@ -16,7 +16,9 @@ from tests.stores.conftest import sql, url_of
 from tests.stores.kept import NOON, answered, ask_the_time, asked
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the file's mode is a thing of POSIX")
+@pytest.mark.skipif(
+    os.name != "posix", reason="needs the file modes of POSIX: run it on Linux or macOS"
+)
 def test_nobody_else_may_read_the_file(path):
     SqlStore(url_of(path)).close()
 

@@ -56,7 +56,9 @@ def test_what_the_dead_left_is_tidied_up_and_nothing_else(path):
     user.leave()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be removed elsewhere")
+@pytest.mark.skipif(
+    os.name != "posix", reason="needs open files that can be removed: run it on Linux or macOS"
+)
 def test_a_lock_that_somebody_removed_in_between_is_taken_again(path, monkeypatch):
     user, other = User(path, 7), User(path, 8)
     opened = os.open
@@ -75,7 +77,9 @@ def test_a_lock_that_somebody_removed_in_between_is_taken_again(path, monkeypatc
     user.leave()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+@pytest.mark.skipif(
+    os.name != "posix", reason="needs the file locks of POSIX: run it on Linux or macOS"
+)
 def test_a_lock_that_cannot_be_had_is_told(path):
     import fcntl
 

@@ -222,7 +222,9 @@ async def after(turns: int, cancel: Callable[[], None]) -> None:
     cancel()
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc")
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc: run it on Linux"
+)
 @pytest.mark.parametrize("own", [None, httpx2.AsyncClient], ids=["aiohttp", "httpx2"])
 async def test_cancelling_at_every_step_leaves_the_pool_sound(
     own: Callable[[], httpx2.AsyncClient] | None,
