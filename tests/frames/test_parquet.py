@@ -124,7 +124,7 @@ def cluster() -> Iterator[None]:
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install -e '.[dev]'")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
         distributed.Client(cluster),
     ):
