@@ -14,10 +14,9 @@ from urllib.parse import urlsplit
 
 from llmbridge.canon.messages import AssistantMessage
 from llmbridge.errors import ConfigurationError
-from llmbridge.exchange.columns import named
-from llmbridge.exchange.entry import Entry, asked, recorded_at, utc
+from llmbridge.exchange.entry import asked, recorded_at, utc
 from llmbridge.exchange.record import Interception, Record, Store
-from llmbridge.exchange.rows import tool_call_rows
+from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.stores.followed import FollowedStore
 from llmbridge.stores.opening import open_store
 
@@ -88,58 +87,50 @@ class TracedStore(FollowedStore):
         return self._propagation.TraceContextTextMapPropagator().extract(sent)
 
     def _send(self, interception: Interception, records: Sequence[Record]) -> None:
-        # Copies: a decoded message stays with its record, and the store keeps the record.
-        entry = Entry(interception.id, interception, tuple(replace(each) for each in records))
-        kinds, request = self._trace.SpanKind, interception.request
-        served = interception.frontend == "server"
+        kinds, served = self._trace.SpanKind, interception.frontend == "server"
+        name = f"{interception.request.method} {interception.request.path}"
+        told = _of_interception(interception)
         whole = self._tracer.start_span(
-            f"{request.method} {request.path}",
+            name,
             context=self._parents.pop(interception.id, None),
             kind=kinds.SERVER if served else kinds.INTERNAL,
             start_time=_ns(interception.started_at),
-            attributes=dict(_of_interception(interception)),
+            attributes=told,
         )
         below = self._trace.set_span_in_context(whole)
-        for record in entry.records:
-            attributes = dict(_of_record(interception, record))
-            name = " ".join(
-                str(attributes[key])
-                for key in ("gen_ai.operation.name", "gen_ai.request.model")
-                if key in attributes
-            )
+        # Copies: a decoded message stays with its record, and the store keeps the record.
+        for record in map(replace, records):
+            attributes = _of_record(interception, record)
+            words = map(attributes.get, ("gen_ai.operation.name", "gen_ai.request.model"))
             span = self._tracer.start_span(
-                name or f"{request.method} {request.path}",
+                " ".join(str(word) for word in words if word) or name,
                 context=below,
                 kind=kinds.CLIENT,
                 start_time=_ns(record.started_at or interception.started_at),
                 attributes=attributes,
             )
             self._finish(span, attributes, record.error, recorded_at(record))
-        for run in named("tool_calls", tool_call_rows([entry])):
-            if run["injected"]:
-                self._send_tool(run, below)
-        self._finish(
-            whole, _of_interception(interception), interception.error, interception.ended_at
-        )
+        for run in interception.tool_runs:
+            self._send_tool(run, below)
+        self._finish(whole, told, interception.error, interception.ended_at)
 
-    def _send_tool(self, run: Mapping[str, Any], below: Any) -> None:
-        attributes: Attributes = {
-            "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": run["name"],
-            "gen_ai.tool.type": "extension",
-        }
-        if run["tool_call_id"]:
-            attributes["gen_ai.tool.call.id"] = run["tool_call_id"]
-        if run["error"] is not None:
-            attributes["error.type"] = "tool_error"
-        start: datetime | None = run["recorded_at"]
+    def _send_tool(self, run: ToolRun, below: Any) -> None:
+        attributes = _known(
+            {
+                "gen_ai.operation.name": "execute_tool",
+                "gen_ai.tool.name": run.name,
+                "gen_ai.tool.type": "extension",
+                "gen_ai.tool.call.id": run.tool_call_id or None,
+                "error.type": None if run.error is None else "tool_error",
+            }
+        )
         span = self._tracer.start_span(
-            f"execute_tool {run['name']}",
+            f"execute_tool {run.name}",
             context=below,
-            start_time=_ns(start),
+            start_time=_ns(run.started_at),
             attributes=attributes,
         )
-        end = start and start + timedelta(seconds=run["duration_s"] or 0)
+        end = run.started_at and run.started_at + timedelta(seconds=run.duration_s or 0)
         # The error is the tool's own text, and may be anything.
         self._finish(span, attributes, None, end)
 

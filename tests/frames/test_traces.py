@@ -130,6 +130,7 @@ def test_tools_that_the_bridge_ran_are_spans(spans: Spans) -> None:
     with bridge_of(spans, calls("clock", zone="Mars"), "I do not know.", tools=[clock]) as bridge:
         ask(bridge, path="/anthropic/v1/messages")
         *inner, outer = spans.of(bridge)
+        ((run,),) = (each.tool_runs for each in bridge.interceptions)
 
     assert [span.name for span in inner] == [
         "chat gpt-5-mini",
@@ -145,6 +146,8 @@ def test_tools_that_the_bridge_ran_are_spans(spans: Spans) -> None:
         "gen_ai.tool.type": "extension",
         "error.type": "tool_error",
     }
+    assert run.started_at is not None
+    assert inner[2].start_time == int(run.started_at.timestamp() * 1_000_000) * 1000
     assert "Mars" not in str([span.to_json() for span in (*inner, outer)])
 
 
