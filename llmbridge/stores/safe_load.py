@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeGuard
 
 import yaml
 
 from llmbridge.errors import CassetteError
+
+Construct = Callable[[Any, Any], Any]
 
 if TYPE_CHECKING:
     _Base = yaml.SafeLoader
@@ -56,13 +58,31 @@ def is_array(value: Any) -> TypeGuard[list[Any]]:
 
 def _json(data: bytes, name: str) -> Any:
     try:
-        tree = json.loads(data)
+        tree = json.loads(data, object_pairs_hook=_once_each)
     except RecursionError:
         raise CassetteError(f"{name} is nested too deeply") from None
     except ValueError as error:
         raise CassetteError(f"{name} is not JSON: {error}") from error
     _check_size(tree, name)
     return tree
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        key = pairs[_second([key for key, _ in pairs])][0]
+        raise ValueError(f"{key[:100]!r} stands twice in one object")
+    return found
+
+
+def _second(keys: Iterable[Hashable]) -> int:
+    """Where the first stands that was there before."""
+    seen = set[Hashable]()
+    for place, key in enumerate(keys):
+        if key in seen:
+            return place
+        seen.add(key)
+    raise AssertionError("one of them is there twice")
 
 
 _ANCHOR = re.compile(rb"&(?:(?<=[\s\[{,:?\x85\xa8\xa9]&)|(?<!.&))[^\s,\[\]{}]", re.DOTALL)
@@ -73,25 +93,27 @@ def _yaml(data: bytes, name: str) -> Any:
     try:
         tree = yaml.load(data, _Loader)
     except yaml.constructor.ConstructorError as error:
-        raise CassetteError(f"{name} is not plain data: {_said(error)}") from error
+        raise CassetteError(f"{name} is not plain data: {_said(error, data)}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CassetteError(f"{name} is not YAML: {_said(error)}") from error
+        raise CassetteError(f"{name} is not YAML: {_said(error, data)}") from error
     if _ANCHOR.search(data):
         _check_size(tree, name)
     return tree
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception, data: bytes) -> str:
     """The problem and its line, without the excerpt: it may hold a secret."""
     match error:
+        case yaml.reader.ReaderError():
+            problem = str(error).partition("\n")[0]
+            line = data.count(b"\n", 0, error.position) + 1
+            return f"{problem}, in line {line}"
         case yaml.MarkedYAMLError():
             mark = error.problem_mark or error.context_mark
             where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             return f"{error.problem or error.context}{where}"
-        case yaml.YAMLError() | RecursionError():
-            return str(error).partition("\n")[0]
         case _:
-            return "a value is not what its tag says"
+            return str(error).partition("\n")[0]
 
 
 class _Loader(_Base):
@@ -104,10 +126,44 @@ class _Loader(_Base):
     def descend_resolver(self, current_node: Any, current_index: Any) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
+            _refuse(current_node, f"nested deeper than {MAX_DEPTH} levels")
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) != len(node.value):
+            # Of two recordings in one place the one would be lost without a word.
+            values: list[Any] = [_value(self, key) for key, _ in node.value]
+            key = node.value[_second(values)][0]
+            _refuse(key, f"{str(key.value)[:100]!r} stands twice in one mapping")
+        return mapping
+
+
+def _value(loader: Any, node: Any) -> Any:
+    return loader.construct_object(node, deep=True)
+
+
+def _refuse(node: Any, problem: str) -> NoReturn:
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _checked(construct: Construct) -> Construct:
+    """For what trusts that a tag fits its value."""
+
+    def constructed(loader: Any, node: Any) -> Any:
+        try:
+            return construct(loader, node)
+        except (ValueError, LookupError, AttributeError):
+            _refuse(node, f"a value is no {node.tag.rpartition(':')[2]}")
+
+    return constructed
+
+
+for _tag in ("bool", "int", "float", "timestamp"):
+    _tag = f"tag:yaml.org,2002:{_tag}"
+    _Loader.add_constructor(_tag, _checked(_Base.yaml_constructors[_tag]))
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -50,6 +50,45 @@ def test_a_tag_that_asks_for_more_than_data_is_refused_by_name(tag, tmp_path):
     assert not made.exists()
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("!!bool foo", "a value is no bool"),
+        ("!!int ''", "a value is no int"),
+        ("!!float ''", "a value is no float"),
+        ("!!timestamp foo", "a value is no timestamp"),
+        ("9" * 5000, "a value is no int"),
+        ("[" * 101 + "]" * 101, "nested deeper than 100 levels"),
+    ],
+    ids=["bool", "int", "float", "timestamp", "huge", "deep"],
+)
+def test_a_value_that_cannot_be_is_told_with_its_line(value, told):
+    with pytest.raises(
+        CassetteError, match=rf"^x is not plain data: {told} in line 2, column \d+$"
+    ):
+        safe_load.safe_load(f"a: 1\nb: {value}\n".encode(), "x")
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\0"])
+def test_a_byte_that_cannot_be_is_told_with_its_line(byte):
+    with pytest.raises(CassetteError, match=r"^x is not YAML: unacceptable .*, in line 2$"):
+        safe_load.safe_load(b"a: 1\nb: " + byte, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "'c' stands twice in one mapping in line 2, column 17"),
+        ("a: 1\n'a': 2", "'a' stands twice in one mapping in line 2, column 1"),
+        ('{"a": {"b": 1, "b": 2}}', "'b' stands twice in one object"),
+    ],
+    ids=["flow", "block", "json"],
+)
+def test_a_key_that_stands_twice_is_an_error(text, told):
+    with pytest.raises(CassetteError, match=rf"^x is not .*: {told}$"):
+        safe_load.safe_load(text.encode(), "x")
+
+
 def _bomb(levels: int, link: str = "[{}]") -> str:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     for level in range(1, levels):
