@@ -78,22 +78,32 @@ def _frame_of_days(
 
 
 def _table(folder: Path, name: str, day: str, filters: Filters, columns: Sequence[Column]) -> Any:
-    names = [column.name for column in columns]
-    told = _files(folder / "interceptions" / day)
+    rows, where = _files(folder / name / day), None
+    # One without rows may have a day that the interceptions do not have.
+    if filters and rows.count_rows():
+        told = rows if name == "interceptions" else _interceptions(folder, day)
+        where = _expression(conditions(filters, partial(_distinct, told)))
+        if told is not rows:
+            ids = told.to_table(columns=["interception_id"], filter=where).column(0)
+            where = pa.compute.field("interception_id").isin(ids.combine_chunks())
+    return rows.to_table(columns=[column.name for column in columns], filter=where).cast(
+        schema_of(columns)
+    )
 
-    def distinct(column: str, plain: Sequence[Condition]) -> list[Any]:
-        table = told.to_table(columns=[column], filter=_expression(plain))
-        values: list[Any] = table.column(column).unique().to_pylist()
-        return values
 
-    where = _expression(conditions(filters, distinct)) if filters else None
-    if name == "interceptions":
-        return told.to_table(columns=names, filter=where).cast(schema_of(columns))
-    if where is not None:
-        ids = told.to_table(columns=["interception_id"], filter=where).column("interception_id")
-        where = pa.compute.field("interception_id").isin(ids.combine_chunks())
-    table = _files(folder / name / day).to_table(columns=names, filter=where)
-    return table.cast(schema_of(columns))
+def _interceptions(folder: Path, day: str) -> Any:
+    place = folder / "interceptions" / day
+    if not place.is_dir():
+        raise ConfigurationError(
+            f"there are no interceptions in {str(place)!r} for a filter: export them, too"
+        )
+    return _files(place)
+
+
+def _distinct(files: Any, column: str, plain: Sequence[Condition]) -> list[Any]:
+    table = files.to_table(columns=[column], filter=_expression(plain))
+    values: list[Any] = table.column(column).unique().to_pylist()
+    return values
 
 
 def _files(folder: Path) -> Any:

@@ -63,4 +63,4 @@ def is_data_set(source: object) -> TypeGuard[str | PathLike[str]]:
     if not isinstance(source, str | PathLike):
         return False
     path = Path(fspath(source)).expanduser()
-    return all((path / name).is_dir() for name in ("interceptions", "token_usage"))
+    return any(any((path / name).glob("day=*")) for name in FRAMES)

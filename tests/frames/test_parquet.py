@@ -112,6 +112,22 @@ def test_the_reader_of_parquet_is_told_what_is_wanted(folder, monkeypatch):
     assert told == {'((actor == "a1") and (started_at >= 2026-11-23 13:00:00.000000Z))'}
 
 
+@pytest.mark.parametrize("filters", [{}, {"actor": "alice"}], ids=["all", "some"])
+def test_a_frame_that_no_call_has_a_row_of_is_empty(tmp_path, filters):
+    export([record("openai.chat", "text.sse")], tmp_path)
+
+    assert_frame_equal(frames.tool_calls(tmp_path, **filters), frames.tool_calls([]))
+
+
+def test_a_frame_that_was_exported_alone_is_read_alone(tmp_path):
+    records = [record("openai.chat", "text.sse")]
+    export(records, tmp_path, only=["token_usage"])
+
+    assert_frame_equal(frames.token_usage(tmp_path), frames.token_usage(records))
+    with pytest.raises(ConfigurationError, match=r"there are no interceptions in .*export them"):
+        frames.token_usage(tmp_path, actor="alice")
+
+
 def test_columns_are_those_that_are_wanted(folder, kept):
     found = frames.token_usage(folder, columns=["model", "round"], actor="a1")
 
