@@ -179,16 +179,17 @@ def error_event(
     error = error_of(kind, message)
 
     async def spoil(strike: Strike, pieces: AsyncIterator[bytes | None]) -> AsyncGenerator[bytes]:
-        dialect = strike.call.dialect
+        dialect, last = strike.call.dialect, b""
         async for piece in pieces:
             if piece is not None:
+                last = piece
                 yield piece
                 continue
             strike.tell()
             strike.settle("upstream_error", error)
             await strike.source.aclose("client_gone")
             if strike.call.streaming:
-                yield encode_sse(dialect.encode_error_event(error))
+                yield encode_sse(dialect.encode_error_event(error, last))
             else:
                 yield dialect.encode_error(error)
             return

@@ -77,7 +77,7 @@ class _Watch:
             return b""
         if not self._framer.at_border or self._framer.terminated:
             return b""
-        return encode_sse(self._dialect.encode_error_event(error))
+        return encode_sse(self._dialect.encode_error_event(error, self._framer.last))
 
     async def chunks(self, source: Reply) -> AsyncIterator[bytes]:
         """The bytes of `source`, up to its terminal event."""

@@ -23,13 +23,14 @@ from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.rounds import Rounds, Splice, is_ours
-from llmbridge.wire.sse import SSE, encode_sse
+from llmbridge.wire.sse import encode_sse
 from llmbridge.wire.tool_turns import (
     Hidden,
     add_tools,
     add_turn,
     asked,
     encode_results,
+    error_event,
     put_back,
     rounds,
     takes_tools,
@@ -94,6 +95,7 @@ class _Talk:
     splice: Splice = field(init=False)
     is_stream: bool = False
     broken: bool = False
+    last: bytes = b""
     _turns: list[JsonObject] = field(default_factory=list[JsonObject])
 
     def asking(self) -> Call:
@@ -159,6 +161,8 @@ class _Talk:
             try:
                 async with aclosing(self._pieces(reply)) as pieces:
                     async for piece in pieces:
+                        if b"data:" in piece:
+                            self.last = piece
                         yield piece
             except BridgeError:
                 self.broken = not self._is_over()
@@ -257,15 +261,7 @@ class _Talk:
         self.answer.settled = "upstream_error"
         if not is_object(error):
             return self._farewell(self.answer.error)
-        match self.call.dialect.name:
-            case "anthropic.messages":
-                event = SSE("error", dump(body).decode())
-            case "openai.chat":
-                event = SSE(data=dump(body).decode())
-            case _:
-                flat = {**error, "type": "error", "sequence_number": 0, "error": error}
-                event = SSE("error", dump(flat).decode())
-        return encode_sse(event)
+        return encode_sse(error_event(self.call.dialect, body, self.last))
 
     def _is_over(self) -> bool:
         """True when the client has had the end of its stream."""
@@ -277,7 +273,7 @@ class _Talk:
         """The event that ends the stream with an error, unless it has its end."""
         if not self.is_stream or (self._is_over() and not self.broken):
             return b""
-        return encode_sse(self.call.dialect.encode_error_event(error))
+        return encode_sse(self.call.dialect.encode_error_event(error, self.last))
 
 
 def _again(reply: Reply, body: bytes) -> Reply:

@@ -259,7 +259,7 @@ class AnthropicMessages:
         """Anthropic's error object."""
         return anthropic_error(error)
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         """`event: error`."""
         return SSE("error", anthropic_error(error).decode())
 

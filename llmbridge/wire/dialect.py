@@ -68,8 +68,8 @@ class ClientDialect(Protocol):
         """The body of an error answer."""
         ...
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
-        """The event that ends a stream with an error."""
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
+        """The event that ends a stream with an error; `last` are the bytes of the event before it."""
         ...
 
 

@@ -258,7 +258,7 @@ class GoogleGemini:
         """Google's error object."""
         return dump(error_object(error))
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         """The error object as a response."""
         return SSE(data=error_text(error))
 

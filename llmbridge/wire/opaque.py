@@ -98,7 +98,7 @@ class Opaque:
     def encode_error(self, error: BridgeError) -> bytes:
         return anthropic_error(error) if self.anthropic else openai_error(error)
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         return SSE(data=self.encode_error(error).decode())
 
 

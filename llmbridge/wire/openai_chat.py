@@ -339,7 +339,7 @@ class OpenAIChat:
         """OpenAI's error object."""
         return openai_error(error)
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         """The error object as a chunk, and no `[DONE]` after it."""
         return SSE(data=openai_error(error).decode())
 

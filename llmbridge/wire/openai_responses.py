@@ -9,6 +9,7 @@ the phase of a message and the namespace of a function: they are relayed and rec
 decoded message.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ class _Ending(msgspec.Struct):
 
 
 _decode_ending = typed(_Ending)
+# In the words of a model the quotes are escaped.
+_NUMBER = re.compile(rb'(?<!\\)"sequence_number":\s*(\d{1,18})\b')
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,18 @@ class OpenAIResponses:
         """OpenAI's error object."""
         return openai_error(error)
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         """`event: error`: flat as the API documents it, and with the object at which its SDK raises."""
         kind, code = OPENAI_TYPES[error.kind], type(error).__name__
         detail = {"type": kind, "code": code, "message": error.message, "param": None}
-        data = {**detail, "type": "error", "sequence_number": 0, "error": detail}
-        return SSE("error", dump(data).decode())
+        return SSE("error", dump(flat_error(detail, last)).decode())
+
+
+def flat_error(detail: JsonObject, last: bytes) -> JsonObject:
+    """An error object as the event that comes after these bytes of a stream."""
+    numbers = _NUMBER.findall(last)
+    number = int(numbers[-1]) + 1 if numbers else 0
+    return {**detail, "type": "error", "sequence_number": number, "error": detail}
 
 
 OPENAI_RESPONSES = OpenAIResponses()

@@ -132,7 +132,7 @@ class ApiStream:
         """`{"error": text}`."""
         return dump({"error": error.message})
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         """The event that ends the stream; usage in both spellings agrees when nothing is known."""
         wire = {"type": "error", "reason": "error", "errorMessage": error.message}
         return _sse({**wire, "usage": proxy_context.encode_usage(None)})

@@ -150,7 +150,7 @@ class ProxyStream:
                 line = error.message
         return (line + "\n").encode("utf-8", "replace")
 
-    def encode_error_event(self, error: BridgeError) -> SSE:
+    def encode_error_event(self, error: BridgeError, last: bytes = b"") -> SSE:
         """The `message_end` of a failure."""
         return SSE(data=_dump(_failed(error.message[:_SHORT])))
 

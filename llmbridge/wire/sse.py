@@ -101,13 +101,14 @@ class Framer:
     """Follow where the events of a byte stream end, and find the one that ends the reply.
 
     Only events that hold one of `markers` are decoded: they are shown to `is_terminal`, each once and in order, with an
-    empty id, until it says yes.
+    empty id, until it says yes. `last` are the bytes of the last event that ended, and of those that came with it.
     """
 
-    __slots__ = ("_blocks", "_is_terminal", "_late", "_markers", "terminated")
+    __slots__ = ("_blocks", "_is_terminal", "_late", "_markers", "last", "terminated")
 
     def __init__(self, is_terminal: Callable[[SSE], bool], markers: Sequence[bytes]) -> None:
         self.terminated = False
+        self.last = b""
         self._is_terminal = is_terminal
         self._markers = tuple(markers)
         self._blocks = _Blocks()
@@ -121,6 +122,8 @@ class Framer:
         whole = self._blocks.feed(chunk)
         if self.terminated:
             return self._tell_late(chunk)
+        if b"data:" in whole:
+            self.last = whole
         for marker in self._markers:
             if marker in whole:
                 return self._seek(chunk, whole)

@@ -19,10 +19,13 @@ from llmbridge.canon.messages import (
 )
 from llmbridge.wire.anthropic_rounds import MessagesRounds
 from llmbridge.wire.dialect import Dialect
+from llmbridge.wire.error_bodies import dump
 from llmbridge.wire.loose_json import is_list, is_object, objects, text
 from llmbridge.wire.openai_chat_rounds import ChatRounds
+from llmbridge.wire.openai_responses import flat_error
 from llmbridge.wire.openai_responses_rounds import ResponseRounds
 from llmbridge.wire.rounds import Rounds
+from llmbridge.wire.sse import SSE
 
 _TURNS: Mapping[str, str] = MappingProxyType(
     {"anthropic.messages": "messages", "openai.chat": "messages", "openai.responses": "input"}
@@ -151,6 +154,17 @@ def asked(dialect: Dialect, body: JsonObject) -> tuple[str, ...] | None:
     value = body.get(_TURNS[dialect.name])
     items = [{"role": "user", "content": value}] if isinstance(value, str) else objects(value)
     return spoken(dialect, items)
+
+
+def error_event(dialect: Dialect, body: JsonObject, last: bytes) -> SSE:
+    """A provider's error, as its body tells it, as the event that ends a stream after these bytes."""
+    match dialect.name:
+        case "anthropic.messages":
+            return SSE("error", dump(body).decode())
+        case "openai.chat":
+            return SSE(data=dump(body).decode())
+        case _:
+            return SSE("error", dump(flat_error(body["error"], last)).decode())
 
 
 def answered_call(dialect: Dialect, body: JsonObject) -> str | None:

@@ -105,6 +105,19 @@ async def test_a_stream_that_stops_before_its_last_event_is_an_error() -> None:
     )
 
 
+@pytest.mark.parametrize("size", [1, 30, 1000])
+async def test_a_farewell_goes_on_counting_the_events(size: int) -> None:
+    event = b'data: {"type":"response.x","sequence_number":%d,"delta":"some words"}\n\n'
+    body = b"".join(event % number for number in range(3)) + b": ping\n\n"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    reply = await frame(call("openai.responses"), Upstream(*pieces, then="break"))
+
+    with pytest.raises(StreamTruncated):
+        [chunk async for chunk in reply]
+
+    assert b'"sequence_number":3,' in reply.farewell(StreamTruncated("cut"))
+
+
 async def test_inside_an_event_there_is_no_farewell() -> None:
     reply = await frame(call(), Upstream(TEXT, STOP[:20]))
 

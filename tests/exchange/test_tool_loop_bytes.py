@@ -15,6 +15,7 @@ from llmbridge.canon.events import fold
 from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, ToolSpec
 from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Call, Headers, Reply, Request
+from llmbridge.exchange.failure import Failure
 from llmbridge.providers import dialect_named
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
@@ -333,6 +334,28 @@ async def test_a_stream_that_breaks_off_between_rounds_ends_with_an_error_and_ne
     assert shown is not None
     assert (shown.count(b"event: error"), shown.count(b"message_stop")) == (1, 0)
     assert interception.end == "truncated"
+
+
+def numbers(body: bytes) -> list[int]:
+    return [json.loads(sse.data)["sequence_number"] for sse in SSEDecoder().feed(body)]
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "broken"])
+async def test_an_error_in_a_later_round_goes_on_counting_the_events(refused: bool):
+    folder = FIXTURES / "openai.responses"
+    first, second = recorded(folder / "tool_call.sse"), recorded(folder / "text.sse")
+    [call] = read(OPENAI_RESPONSES, first).tool_calls
+    upstream, asked = answering(first, second[: len(second) // 2])
+
+    async def provider(call: Call) -> Reply:
+        return await (Script(Failure(500))(call) if asked and refused else upstream(call))
+
+    async with Bridge(provider, tools=[tool_named(call.name)]) as bridge:
+        shown = await got(bridge, post(OPENAI_RESPONSES, streaming=True))
+
+    assert shown is not None
+    told = numbers(shown)
+    assert (shown.count(b"event: error"), told) == (1, list(range(len(told))))
 
 
 async def test_a_whole_body_for_a_stream_passes_as_it_came_and_ends_with_nothing_else():

@@ -151,6 +151,22 @@ def test_an_error_event_has_the_flat_fields_and_the_object() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("last", "number"),
+    [
+        (b"", 0),
+        (b'data: {"type":"response.created","sequence_number":0}\n\n', 1),
+        (b'data: {"sequence_number": 9}\n\ndata: {"sequence_number": 10}\n\n', 11),
+        (b'data: {"sequence_number":3,"delta":"{\\"sequence_number\\": 70}"}\n\n', 4),
+        (b'data: {"sequence_number":"x"}\n\n', 0),
+    ],
+)
+def test_an_error_event_has_the_number_after_the_last(last: bytes, number: int) -> None:
+    event = OPENAI_RESPONSES.encode_error_event(Overloaded("try later"), last)
+
+    assert json.loads(event.data)["sequence_number"] == number
+
+
 def test_an_error_event_reads_as_the_error_that_it_is() -> None:
     event = OPENAI_RESPONSES.encode_error_event(Overloaded("try later"))
 
