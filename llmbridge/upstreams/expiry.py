@@ -1,5 +1,6 @@
 """Recordings grow old: say so, or refuse to replay them; never ask the provider for that alone."""
 
+import inspect
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,10 @@ from llmbridge.exchange.record import Record
 
 OnExpired = Literal["warn", "fail"]
 """Recordings past their age are replayed with a warning, or are an error."""
+
+
+# A block of `bridge.cassette` is entered by way of the second.
+_OURS = ("llmbridge", "contextlib")
 
 
 class RecordingsExpired(UserWarning):
@@ -45,7 +50,15 @@ def check_age(
     )
     if on_expired == "fail":
         raise CassetteError(message)
-    warnings.warn(message, RecordingsExpired, stacklevel=5)
+    warnings.warn(message, RecordingsExpired, stacklevel=_above_us())
+
+
+def _above_us() -> int:
+    """Which of the callers is the first that is not ours, counted from the one that asks."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _utc(date: datetime) -> datetime:

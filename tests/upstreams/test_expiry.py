@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from llmbridge.exchange.record import Record
 from llmbridge.stores.cassette import Cassette
 from llmbridge.upstreams.expiry import RecordingsExpired
 from llmbridge.upstreams.replay import Replay
+from llmbridge.upstreams.script import Script
 
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -27,6 +29,34 @@ def replay(*dates: datetime | None, **options: Any) -> Replay:
 def test_old_recordings_bring_a_warning() -> None:
     with pytest.warns(RecordingsExpired, match=r"1 of the recordings .* the oldest of 2026-05-01"):
         replay(MAY, JUNE, max_age=timedelta(days=30))
+
+
+def make(path: Path) -> None:
+    Replay(path, max_age=timedelta(days=1))
+
+
+def load(path: Path) -> None:
+    Replay([], max_age=timedelta(days=1)).load(path)
+
+
+def stand_in(path: Path) -> None:
+    with (
+        Bridge(Script(), environ={}) as bridge,
+        bridge.cassette(path, max_age=timedelta(days=1)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("use", [make, load, stand_in])
+def test_the_warning_points_to_the_line_that_asked(use: FunctionType, tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    Cassette(path, [record(MAY)]).save()
+
+    with pytest.warns(RecordingsExpired) as caught:
+        use(path)
+
+    lines = {line for *_, line in use.__code__.co_lines()}
+    assert [(each.filename, each.lineno in lines) for each in caught] == [(__file__, True)]
 
 
 def test_old_recordings_are_an_error_when_asked() -> None:
