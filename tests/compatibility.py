@@ -186,11 +186,15 @@ def held() -> dict[tuple[str, int], list[str]]:
     """The tests of each row, as `folder/file.py::test`.
 
     Raises:
-        ValueError: a mark names a row that is not there.
+        ValueError: a mark names a row that is not there, or stands at what is no test.
     """
     rows: dict[tuple[str, int], list[str]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         for test, system, row in _marks(path):
+            if not test.startswith("test_"):
+                raise ValueError(
+                    f"{path.name}::{test} is no test, and holds row {row} of {system!r}"
+                )
             if system not in SYSTEMS or not 1 <= row <= len(SYSTEMS[system][1]):
                 raise ValueError(
                     f"{path.name}::{test} holds row {row} of {system!r}: there is none"
