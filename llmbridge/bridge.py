@@ -121,7 +121,8 @@ class Bridge(Clients, Inspected):
             raise ConfigurationError(
                 f"{upstream!r} is no upstream: give Live(), Replay({upstream!r}), Script(...) or a handler"
             )
-        self.upstream: Handler = Live() if upstream is None else upstream
+        # The last one answers; the others wait for what stands in for them to go.
+        self._upstreams: list[Handler] = [Live() if upstream is None else upstream]
         self.store: Store = open_store(store)
         self._router = Router(rows, routes)
         self._allowed_hosts = tuple(allowed_hosts)
@@ -163,7 +164,6 @@ class Bridge(Clients, Inspected):
             frame,
             self._faults,
         )
-        # Looked up for each call: a cassette may stand in for a while.
         handler = chain(interceptors, lambda call: self.upstream(call))
         self.handle = Intake(self._router, handler, kept, redactor, watchers=watchers)
         inflight = self.handle.inflight
@@ -188,6 +188,11 @@ class Bridge(Clients, Inspected):
         from llmbridge.notebook.reprs import bridge_html
 
         return bridge_html(self.upstream, self.store, self._served(), self.inflight)
+
+    @property
+    def upstream(self) -> Handler:
+        """Where replies come from now: what the bridge was made with, or the cassette that stands in for it."""
+        return self._upstreams[-1]
 
     # What happened
 
@@ -223,11 +228,12 @@ class Bridge(Clients, Inspected):
 
     @contextmanager
     def cassette(self, source: Any, **options: Unpack["Changes"]) -> "Generator[Replay]":
-        """Answer from a cassette as long as the `with` block lasts; its options are those of `Replay`.
+        """Answer from a cassette as long as the `with` block lasts: all clients of the bridge, in every thread and task.
 
-        `mode` is "once" here: without the file the upstream is asked and recorded, with it nobody is. The file is written
-        when the block ends. The options are `mode`, `strict`, `repeat`, `match`, `ignore`, `normalize`, `on_miss`, `speed`,
-        `ttft`, `tps`, `jitter`, `max_age` and `on_expired`.
+        Of several such blocks the one entered last answers. `mode` is "once" here: without the file the upstream is asked
+        and recorded, with it nobody is. The file is written when the block ends. The options are those of `Replay`:
+        `mode`, `strict`, `repeat`, `match`, `ignore`, `normalize`, `on_miss`, `speed`, `ttft`, `tps`, `jitter`, `max_age`
+        and `on_expired`.
 
         Raises:
             ConfigurationError: options that cannot be, or the bridge is closed.
@@ -241,11 +247,11 @@ class Bridge(Clients, Inspected):
         mode = options.setdefault("mode", "once")
         replay = Replay(source, upstream=None if mode == "none" else before, **options)
         self._equip(replay)
-        self.upstream = replay
+        self._upstreams.append(replay)
         try:
             yield replay
         finally:
-            self.upstream = before
+            self._upstreams.remove(replay)
             replay.settle()
 
     # What goes wrong

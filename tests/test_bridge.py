@@ -274,6 +274,19 @@ def test_a_cassette_stands_in_for_the_upstream_while_a_block_lasts(tmp_path: Pat
         assert [record.replayed for record in bridge.records] == [False, True, False]
 
 
+def test_blocks_that_do_not_end_in_order_leave_the_upstream_as_it_was(tmp_path: Path) -> None:
+    with Bridge(Script("It is noon.", "It is late.")) as bridge:
+        before = bridge.upstream
+        first, second = (bridge.cassette(tmp_path / name) for name in ("1.yaml", "2.yaml"))
+        first.__enter__()
+        second.__enter__()
+
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+
+        assert bridge.upstream is before
+
+
 def test_a_served_bridge_answers_from_a_cassette_too(tmp_path: Path) -> None:
     path = str(tmp_path / "noon.yaml")
     with Bridge(Script("It is noon."), store=path) as bridge:
