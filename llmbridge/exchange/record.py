@@ -5,19 +5,20 @@ bytes with the times they came. What they mean is read from the bytes, when some
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Protocol
 
-from llmbridge.canon.events import Delta, fold
+from llmbridge.canon.events import Delta, Fail, fold
 from llmbridge.canon.markup import facts, panel, preformatted
 from llmbridge.canon.messages import Ask, AssistantMessage, message_html
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import End
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.codec import ReplyDecoder
+from llmbridge.exchange.stop import STOPPED
 from llmbridge.exchange.toolbox import ToolRun
 from llmbridge.providers import dialect_named
 from llmbridge.wire.loose_json import is_object
@@ -201,7 +202,13 @@ class Record:
             for sse, deltas in decoder.feed(chunk):
                 yield seconds, sse, deltas
         for sse, deltas in decoder.close():
-            yield self.duration_s or seconds, sse, deltas
+            yield self.duration_s or seconds, sse, tuple(map(self._told, deltas))
+
+    def _told(self, delta: Delta) -> Delta:
+        """A codec knows that the answer breaks off, and not that somebody here wanted that."""
+        if isinstance(delta, Fail) and delta.error_type == "truncated" and self.error == STOPPED:
+            return replace(delta, error_type="stopped", error=STOPPED, stop_reason="aborted")
+        return delta
 
     def play(self) -> Any:
         """A widget that steps through it, event by event, at any speed.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import httpx2
@@ -59,6 +60,26 @@ async def test_a_stopped_stream_lets_go_of_its_upstream_and_keeps_what_came() ->
     assert [(each.end, each.status) for each in bridge.interceptions] == [("interrupted", 200)]
     assert [(each.end, each.body) for each in bridge.records] == [("interrupted", FIRST)]
     assert bridge.inflight == ()
+
+
+async def test_what_is_kept_of_a_stopped_stream_says_that_it_was_stopped(tmp_path: Path) -> None:
+    bridge = Bridge(Endless(), environ={}, store=f"sqlite:///{tmp_path}/calls.db")
+    stream = await bridge.stream(MODEL, QUESTION)
+    await anext(stream)
+
+    bridge.stop(bridge.inflight[0])
+    await stream.result()
+    bridge.flush()
+    (record,) = bridge.records
+    bridge.close()
+
+    assert record.message is not None
+    assert record.message.stop_reason == "aborted"
+    assert (record.message.error_type, record.message.error) == (
+        "stopped",
+        "the call was stopped here",
+    )
+    assert record.message.text == "Hel"
 
 
 async def test_a_call_is_stopped_before_its_answer_and_not_tried_again() -> None:
