@@ -19,6 +19,13 @@ except ModuleNotFoundError as error:  # pragma: no cover
     raise ConfigurationError("plots need matplotlib: pip install 'llmbridge[plot]'") from error
 
 
+MAX_COLORS = 10
+"""As many as matplotlib has before it begins again."""
+
+_Part = tuple[str, pd.DataFrame]
+"""The rows that are drawn in one color, and what they are called."""
+
+
 class Plot(Figure):
     """A figure that a cell shows, with or without `%matplotlib inline`."""
 
@@ -29,29 +36,32 @@ class Plot(Figure):
 
 
 def timeline(events: pd.DataFrame) -> Figure:
-    """One line for each kind of event, a mark when one came: of `events`, best of one interception."""
+    """A mark when an event came, one line for each kind, one color for each interception: of `events`, best of one."""
     _need(events, "time_s", "type", "event")
     figure, axes = _begin("seconds since the request", "")
     timed = events[events["time_s"].notna()]
-    kinds = timed["type"].fillna(timed["event"]).fillna("")
-    names = list(dict.fromkeys(kinds.tolist()))
-    times = [timed.loc[kinds == name, "time_s"].tolist() for name in names]
-    if names:
-        axes.eventplot(times, linelengths=0.8)
-    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    timed = timed.assign(kind=timed["type"].fillna(timed["event"]).fillna(""))
+    kinds = list(dict.fromkeys(timed["kind"].tolist()))
+    for number, (name, rows) in enumerate(_by_interception(timed)):
+        times = [rows.loc[rows["kind"] == kind, "time_s"].tolist() for kind in kinds]
+        axes.eventplot(times, lineoffsets=range(len(kinds)), linelengths=0.8, colors=f"C{number}")
+        axes.collections[-1].set_label(name)
+    axes.set_yticks(range(len(kinds)), [_plain(kind) for kind in kinds])
+    _finish(axes, events, "time_s")
     return figure
 
 
 def first_bytes(interceptions: pd.DataFrame) -> Figure:
     """How long the first byte took, as a share of the interceptions, by model."""
     _need(interceptions, "model", "ttft_s")
-    return _shares(interceptions, "model", "ttft_s", "seconds to the first byte")
+    by_model = _by(interceptions, "model")
+    return _shares(by_model, interceptions, "ttft_s", "seconds to the first byte")
 
 
 def gaps(events: pd.DataFrame) -> Figure:
-    """How long it was quiet before an event, as a share of the events."""
+    """How long it was quiet before an event, as a share of the events, by interception."""
     _need(events, "gap_s")
-    return _shares(events.assign(all="events"), "all", "gap_s", "seconds since the event before")
+    return _shares(_by_interception(events), events, "gap_s", "seconds since the event before")
 
 
 def usage(token_usage: pd.DataFrame, column: str = "total_tokens") -> Figure:
@@ -65,7 +75,7 @@ def usage(token_usage: pd.DataFrame, column: str = "total_tokens") -> Figure:
         rows = rows[rows["recorded_at"].notna()].sort_values("recorded_at")
         total = rows[column].astype("float64").fillna(0).cumsum()
         axes.step(rows["recorded_at"].tolist(), total.tolist(), ".-", where="post", label=model)
-    _legend(axes)
+    _finish(axes, token_usage, "recorded_at")
     figure.autofmt_xdate()
     return figure
 
@@ -79,6 +89,7 @@ def cache_hits(token_usage: pd.DataFrame) -> Figure:
         sums = [float(rows[column].astype("float64").sum()) for column in columns]
         axes.barh(model, sums[1] / sum(sums) if sum(sums) else 0.0)
     axes.set_xlim(0, 1)
+    _finish(axes, token_usage, "model")
     return figure
 
 
@@ -89,6 +100,7 @@ def tools(tool_calls: pd.DataFrame) -> Figure:
     for name, rows in _by(tool_calls, "name"):
         axes.barh(name, len(rows))
     axes.locator_params(axis="x", integer=True)
+    _finish(axes, tool_calls, "name")
     return figure
 
 
@@ -99,17 +111,25 @@ def _begin(x: str, y: str) -> tuple[Plot, Axes]:
     return figure, axes
 
 
-def _shares(frame: pd.DataFrame, by: str, column: str, x: str) -> Figure:
+def _shares(parts: list[_Part], frame: pd.DataFrame, column: str, x: str) -> Figure:
     figure, axes = _begin(x, "share")
-    for name, rows in _by(frame, by):
+    for name, rows in parts:
         values = sorted(rows[column].dropna().astype("float64").tolist())
         if values:
             axes.ecdf(values, label=name)
-    _legend(axes)
+    _finish(axes, frame, column)
     return figure
 
 
-def _by(frame: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+def _by_interception(events: pd.DataFrame) -> list[_Part]:
+    """All in one part where they are too many to be told apart, or not named."""
+    parts = _by(events, "interception_id") if "interception_id" in events.columns else []
+    if len(parts) > MAX_COLORS:
+        return [(f"{len(parts):,} interceptions", events)]
+    return parts or [("events", events)] * (not events.empty)
+
+
+def _by(frame: pd.DataFrame, column: str) -> list[_Part]:
     names = frame[column].fillna("unknown")
     return [(_plain(name), frame[names == name]) for name in sorted(set(names.tolist()))]
 
@@ -120,9 +140,13 @@ def _plain(name: object) -> str:
     return f" {told}" if told.startswith("_") else told
 
 
-def _legend(axes: Axes) -> None:
+def _finish(axes: Axes, frame: pd.DataFrame, column: str) -> None:
+    """Say which color is whose, or that there is nothing to draw."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
+    elif not axes.patches:
+        why = "the frame has no rows" if frame.empty else f"no {column} is known"
+        axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
 
 
 def _need(frame: pd.DataFrame, *columns: str) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -7,10 +8,12 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install -e '.[dev]'")
 
+import llmbridge
 from llmbridge import frames
 from llmbridge.errors import ConfigurationError
 from llmbridge.notebook import plots
 
+DEMO = Path(llmbridge.__file__).parent / "demo"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 PLOTS: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
@@ -28,10 +31,41 @@ def of(**columns: Any) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("plot", "frame"), PLOTS)
-def test_a_plot_of_no_records_can_be_drawn(plot, frame):
-    drawn = plot(frame([]))._repr_png_()
+def test_a_plot_of_no_records_says_so(plot, frame):
+    figure = plot(frame([]))
 
-    assert drawn.startswith(b"\x89PNG")
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["the frame has no rows"]
+
+
+@pytest.mark.parametrize(("plot", "frame"), PLOTS)
+def test_a_plot_of_a_recording_has_nothing_to_say(plot, frame):
+    figure = plot(frame(DEMO))
+
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert list(figure.axes[0].texts) == []
+
+
+def test_a_plot_names_the_times_that_are_not_known():
+    frame = of(interception_id=["a"], gap_s=[None])
+
+    assert [text.get_text() for text in plots.gaps(frame).axes[0].texts] == ["no gap_s is known"]
+
+
+@pytest.mark.parametrize("plot", [plots.timeline, plots.gaps])
+@pytest.mark.parametrize(
+    ("count", "legend"), [(2, ["i0", "i1"]), (10, None), (11, ["11 interceptions"])]
+)
+def test_each_interception_has_a_color_and_a_name(plot, count, legend):
+    ids = [f"i{number}" for number in range(count)]
+    frame = of(interception_id=ids, time_s=[0.1] * count, gap_s=[0.1] * count, type=["a"] * count)
+
+    axes: Any = plot(frame.assign(event="a")).axes[0]
+
+    drawn = [str(each.get_color()) for each in (*axes.lines, *axes.collections)]
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == (legend or ids)
+    assert len(set(drawn)) == len(drawn) == len(named)
 
 
 @pytest.mark.parametrize(("plot", "frame"), PLOTS)
