@@ -30,6 +30,7 @@ class Fallback:
         self._read = read
         self._live = live
         self._handles: list[Any] = []
+        self._events: Any = None
         self._shown: object = None
         self._seen: object = None
         self._since_s = 0.0
@@ -39,8 +40,10 @@ class Fallback:
         # IPython asked for this, so it is there. It leaves these without types.
         ipython: Any = import_module("IPython")
         shell = ipython.get_ipython()
-        if shell is not None and not self._handles:
-            shell.events.register("post_run_cell", self._after_cell)
+        if shell is not None and self._events is None:
+            self._events = shell.events
+            self._events.register("post_run_cell", self._after_cell)
+        self._read()
         self._shown = self._state()
         data, about = self._bundle()
         handle = ipython.display.display(data, metadata=about, raw=True, display_id=True)
@@ -57,6 +60,14 @@ class Fallback:
             return False
         self._tell(state)
         return True
+
+    def close(self) -> None:
+        """Tell it for the last time."""
+        if self._events is not None:
+            self._events.unregister("post_run_cell", self._after_cell)
+            self._events = None
+        self._tell(self._state())
+        self._handles = []
 
     def _after_cell(self, *_: object) -> None:
         self._read()

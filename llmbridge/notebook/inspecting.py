@@ -56,10 +56,10 @@ class Inspected:
         if self._away:
             self._feed.close()
         elif self._control is None:
-            self._control = Control(self.stop)
+            self._control = Control(self._stops.stop)
             self._door.open().call(self._control.open)
             self._door.before_end(self._control.close)
-        return live(self._feed, self._shown[2], self.stop, self._control)
+        return live(self._feed, self._shown[2], self._stops.stop, self._control)
 
     def stop(self, interception: Interception | str) -> bool:
         """End an interception that is under way, from any thread, and let go of its upstream; False where it has ended."""

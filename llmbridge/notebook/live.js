@@ -298,6 +298,7 @@ class Store {
       ["msg:custom", (message) => this.hear(message)],
       ["change:keyframe", () => this.keyframe(model.get("keyframe"))],
       ["change:recording", () => this.recording(model.get("recording"))],
+      ["change:mode", () => this.changed()],
     ];
     for (const [name, listener] of this.hearing) model.on(name, listener);
     this.recording(model.get("recording"));
@@ -598,9 +599,8 @@ const WIDE = 1100;
 const STEADY_S = 0.03; // between events whose times were not kept
 
 class View {
-  constructor(store, el, mode) {
+  constructor(store, el) {
     this.store = store;
-    this.mode = mode;
     Object.assign(this, { id: null, cursor: null, tab: "message", filter: "", speed: 1, playing: null, byTime: false });
     Object.assign(this, store.seen);
     this.proses = new Map();
@@ -643,6 +643,10 @@ class View {
 
   get trace() {
     return this.store.traces.get(this.id);
+  }
+
+  get mode() {
+    return this.store.model.get("mode");
   }
 
   // What is there
@@ -731,7 +735,7 @@ class View {
     p.nothing = h("p", { class: "nothing", part: "empty" });
     p.side = h("div", { class: "side" }, h("div", { class: "find" }, p.filter, p.count), p.list);
     this.root = h("div", {
-      class: "llmb", "data-mode": this.mode, role: "region", "aria-label": "Interceptions of the bridge",
+      class: "llmb", role: "region", "aria-label": "Interceptions of the bridge",
       "data-lm-suppress-shortcuts": "true", tabindex: "-1",
     }, p.side, p.detail, p.nothing);
     this.root.addEventListener("keydown", (event) => this.key(event));
@@ -958,6 +962,7 @@ class View {
     const p = this.parts;
     const trace = this.trace;
     const every = this.store.traces.size;
+    mark(this.root, "mode", this.mode);
     this.wide = this.root.clientWidth >= WIDE;
     this.root.classList.toggle("wide", this.wide);
     p.side.hidden = !["live", "closed"].includes(this.mode) && every === 1;
@@ -1379,7 +1384,7 @@ const inspector = () => {
       return () => made.dispose();
     },
     render({ model, el }) {
-      const view = new View(of(model), el, model.get("mode"));
+      const view = new View(of(model), el);
       return () => view.dispose();
     },
   };

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.record import Record, Store
+from llmbridge.frontends.cell import running_cell
 from llmbridge.notebook.control import Control
 from llmbridge.notebook.fallback import Bundle, Fallback
 from llmbridge.notebook.feed import Feed
@@ -39,6 +41,9 @@ PLAYED_CHARS = 1024 * 1024
 
 _logger = logging.getLogger("llmbridge.notebook")
 
+# As with servers: a cell that is run again finds what it has made before, which ipywidgets keeps until it is closed.
+_of_cells: "WeakSet[Inspector]" = WeakSet()
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -48,6 +53,7 @@ class Source:
     records: Callable[[str], Iterable[Record]]
     read: Callable[[], object] = lambda: None
     wake: Callable[[], object] | None = None
+    closed: Callable[[], bool] = lambda: False
     stop: Callable[[str], object] = lambda id: None
     control: Control | None = None
 
@@ -66,6 +72,7 @@ class Inspector(anywidget.AnyWidget):
     ) -> None:
         super().__init__(mode=mode)
         self.visible = True
+        self.made_in = running_cell()
         self._source = source
         self._outbox = Outbox(self, source.control, recording_chars)
         self._fallback = Fallback(self._bundle, self._state, source.read, self._live)
@@ -86,7 +93,7 @@ class Inspector(anywidget.AnyWidget):
 
     def _bundle(self) -> Bundle:
         """Everything that a front end may choose from; a saved notebook keeps the HTML."""
-        widget, about = super()._repr_mimebundle_() or ({}, {})
+        widget, about = (None if self.closed else super()._repr_mimebundle_()) or ({}, {})
         html = str(static_html(self._source.traces, closed=self.mode == "closed"))
         return {**widget, "text/plain": repr(self), "text/html": html}, about
 
@@ -100,8 +107,9 @@ class Inspector(anywidget.AnyWidget):
         return html
 
     def close(self) -> None:
-        """Be shown no more; what it was fed by ends with its last inspector."""
+        """Leave the HTML where it was shown; what it was fed by ends with its last inspector."""
         super().close()
+        self._fallback.close()
         if self._source.wake is not None:
             self._source.wake()
 
@@ -109,7 +117,7 @@ class Inspector(anywidget.AnyWidget):
         return any(trace.live for trace in list(self._source.traces.values()))
 
     def _state(self) -> object:
-        return [(each.id, each.version) for each in list(self._source.traces.values())]
+        return self.mode, [(each.id, each.version) for each in list(self._source.traces.values())]
 
     # What the feed calls, in its thread
 
@@ -124,6 +132,8 @@ class Inspector(anywidget.AnyWidget):
 
     def flush(self, traces: Mapping[str, Trace], now_s: float) -> bool:
         """Send what is due; True when nothing is left to send."""
+        if self._source.closed():
+            self.mode = "closed"
         while self._copies:
             self._copy(self._copies.pop(0))
         self._outbox.flush(traces, now_s)
@@ -182,7 +192,7 @@ def play(records: Iterable[Record]) -> Inspector:
     traces = {id: trace_of_records(each) for id, each in reversed(rounds.items())}
     player = Inspector(Source(traces, lambda id: rounds.get(id, ())), "play", PLAYED_CHARS)
     player.begin()
-    return player
+    return _instead(player)
 
 
 def live(
@@ -194,6 +204,7 @@ def live(
         lambda id: store.records(interception_id=id),
         feed.read,
         feed.wake,
+        lambda: feed.closed,
         stop,
         control,
     )
@@ -203,4 +214,14 @@ def live(
         inspector.begin()
     else:
         feed.show(inspector)
+    return _instead(inspector)
+
+
+def _instead(inspector: Inspector) -> Inspector:
+    """Take the place of what an earlier run of this cell has made."""
+    cell = inspector.made_in
+    for other in tuple(_of_cells):
+        if cell is not None and cell.reruns(other.made_in):
+            other.close()
+    _of_cells.add(inspector)
     return inspector

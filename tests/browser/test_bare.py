@@ -731,5 +731,11 @@ def test_the_panel_stays_where_it_is_when_a_call_ends(bare: Make, width: int) ->
     assert empty < 200
 
 
-def test_an_inspector_of_a_closed_bridge_says_so(bare: Make) -> None:
-    assert "The bridge is closed" in bare(mode="closed").page.inner_text("[data-part=empty]")
+def test_an_inspector_says_so_when_its_bridge_is_closed(bare: Make) -> None:
+    page = bare().page
+    before = page.inner_text("[data-part=empty]")
+
+    page.evaluate("async () => { model.set('mode', 'closed'); await painted(); }")
+
+    assert "No interception yet" in before
+    assert "The bridge is closed" in page.inner_text("[data-part=empty]")

@@ -23,6 +23,10 @@ class IPython:
         assert name == "post_run_cell"
         self.after_cell = run
 
+    def unregister(self, name: str, run: Any) -> None:
+        assert (name, run) == ("post_run_cell", self.after_cell)
+        self.after_cell = None
+
     def __call__(self, bundle: dict[str, Any], **how: Any) -> "IPython":
         assert how == {"metadata": {"a": 1}, "raw": True, "display_id": True}
         return self
@@ -78,6 +82,17 @@ def test_it_is_told_once_all_is_quiet_and_not_while_something_streams(shown: Any
 
     assert (while_live, soon, quiet) == ((True, 0), (False, False), (True, True))
     assert ipython.told == [{"text/html": "Hello"}]
+
+
+def test_what_is_closed_is_told_once_more_and_then_never(shown: Any) -> None:
+    made, widget, ipython = shown
+
+    widget.said, widget.live = "Hel", True
+    made.close()
+    widget.said, widget.live = "Hello", False
+
+    assert made.refresh(100.0)
+    assert (ipython.told, ipython.after_cell) == ([{"text/html": "Hel"}], None)
 
 
 def test_what_was_never_displayed_is_told_nobody() -> None:

@@ -197,6 +197,23 @@ def test_a_bridge_that_is_closed_says_so() -> None:
     assert "none: the bridge is closed" in bundle(shown)["text/html"]
 
 
+def test_an_inspector_says_so_when_its_bridge_is_closed() -> None:
+    with Bridge(Script("Hello"), environ={}) as bridge:
+        shown = bridge.live()
+        before = shown.mode
+
+    assert (before, shown.mode) == ("live", "closed")
+    assert "none: the bridge is closed" in bundle(shown)["text/html"]
+
+
+def test_a_closed_inspector_is_its_html(inspector: Any) -> None:
+    _, shown = inspector
+    shown.close()
+
+    assert set(shown._bundle()[0]) == {"text/plain", "text/html"}
+    assert "Hello there" in shown._bundle()[0]["text/html"]
+
+
 async def test_an_answer_that_is_no_stream_is_kept_as_a_document() -> None:
     key = "sk-proj-FAKEfakeFAKE0002"
     async with Bridge(Script(f"not {key}"), environ={"OPENAI_API_KEY": key}) as bridge:

@@ -12,6 +12,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 30
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Kernel:
@@ -87,6 +88,43 @@ def test_a_server_lives_until_its_cell_is_run_again_or_the_kernel_ends(kernel: K
     assert process.returncode == 0
 
 
+LIVE = """
+import threading
+from llmbridge import Bridge, Context, Model, Script
+
+def watching():
+    return {thread for thread in threading.enumerate() if thread.name == "llmbridge live"}
+
+before = watching()
+bridge = Bridge(Script("Hello", "Again"), environ={})
+inspector = bridge.live()
+list(bridge.stream_sync(Model("openai", "gpt-5-mini"), Context()))
+inspector
+"""
+
+
+def test_an_inspector_ends_with_its_thread_when_its_cell_is_run_again(kernel: Kernel) -> None:
+    kernel.run(LIVE)
+    _, (before, shown, *_) = kernel.see(LIVE)
+    ended = kernel.run("for thread in before: thread.join(20)\nprint(len(before), len(watching()))")
+
+    assert ended == "1 1"
+    # What stays of the first one, should it be seen elsewhere, is its text.
+    assert (WIDGET in before, WIDGET in shown) == (False, True)
+    assert "Hello" in before["text/html"]
+
+
+def test_a_closed_inspector_does_not_trouble_the_cells_after_it(kernel: Kernel) -> None:
+    kernel.run(LIVE)
+    closed = kernel.run("inspector.close()")
+
+    again = kernel.run("_ = list(bridge.stream_sync(Model('openai', 'gpt-5-mini'), Context()))")
+    shown = kernel.see("inspector")
+
+    assert (closed, again, shown[0]) == ("", "", "")
+    assert [set(data) for data in shown[1]] == [{"text/plain", "text/html"}]
+
+
 def test_async_and_sync_both_work_in_a_cell(kernel: Kernel) -> None:
     told = kernel.run(
         """
@@ -123,7 +161,7 @@ bridge = Bridge(Script("word " * 3000 + "end.", "again"), environ={})
     assert outputs[-1]["text/plain"].startswith(
         "AssistantMessage('gpt-5-mini', stop, 3,001 tokens: 'word"
     )
-    assert "application/vnd.jupyter.widget-view+json" in inspected[0]
+    assert WIDGET in inspected[0]
 
 
 def test_interrupting_the_kernel_stops_a_stream_and_keeps_its_record(kernel: Kernel) -> None:
