@@ -2,10 +2,12 @@
 
 import inspect
 import logging
+from asyncio import CancelledError, current_task
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from time import monotonic as system_monotonic
+from traceback import format_exception_only
 from typing import Any
 
 import anyio
@@ -85,9 +87,9 @@ class ToolRunner:
 
     async def _on_record(self, asked: Call, call: ToolCall, box: Toolbox) -> ToolResult:
         started_at, start = self._clock(), self._monotonic()
-        told, failed = "the client left while it ran", True
+        told, failed = "the call ended while it ran", True
         try:
-            result = await self._run(call, box)
+            result = self._capped(call, await self._run(call, box))
             told, failed = _words(result), result.is_error
         finally:
             run = ToolRun(
@@ -104,21 +106,19 @@ class ToolRunner:
         return result
 
     async def _run(self, call: ToolCall, box: Toolbox) -> ToolResult:
+        if not is_object(_arguments(call)):
+            return _failed(call, "the arguments are not a JSON object")
         seconds = self._limits.tool_timeout_s
-        try:
-            if not is_object(_arguments(call)):
-                return _failed(call, "the arguments are not a JSON object")
-            with anyio.fail_after(seconds):
-                if (refused := await self._refused(call)) is not None:
-                    return refused
-                result = await box.call(call)
-        except TimeoutError:
-            return _failed(call, f"the tool {call.name!r} did not answer within {seconds:g} s")
-        except Exception as error:
-            # The border: a user's function, or somebody else's server.
-            _logger.exception("the tool %r failed", call.name)
-            return _failed(call, f"the tool failed with {type(error).__name__}: {error}")
-        return replace(result, tool_call_id=call.id, content=tuple(self._capped(result)))
+        with anyio.move_on_after(seconds):
+            try:
+                return await self._refused(call) or _fitting(await box.call(call))
+            except (Exception, SystemExit, CancelledError) as error:
+                if _is_cancelled(error):
+                    raise
+                # The border: a user's function, or somebody else's server.
+                _logger.exception("the tool %r failed", call.name)
+                return _failed(call, f"the tool failed with {_said(error)}")
+        return _failed(call, f"the tool {call.name!r} did not answer within {seconds:g} s")
 
     async def _refused(self, call: ToolCall) -> ToolResult | None:
         try:
@@ -127,10 +127,13 @@ class ToolRunner:
         except Exception as error:
             # The border: a user's function. What it does not let pass is not run.
             _logger.exception("the gate failed for the tool %r, which was not run", call.name)
-            return _failed(call, f"the gate failed with {type(error).__name__}: {error}")
+            return _failed(call, f"the gate failed with {_said(error)}")
         return _refusal(call, why)
 
-    def _capped(self, result: ToolResult) -> Iterator[Text | Image]:
+    def _capped(self, call: ToolCall, result: ToolResult) -> ToolResult:
+        return replace(result, tool_call_id=call.id, content=tuple(self._cut(result)))
+
+    def _cut(self, result: ToolResult) -> Iterator[Text | Image]:
         left = self._limits.result_chars
         for part in result.content:
             if not isinstance(part, Text):
@@ -142,6 +145,28 @@ class ToolRunner:
                 cut = len(part.text) - left
                 yield Text(f"{part.text[:left]}\n[{cut:,} more characters were left out]")
                 left = 0
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """True where this task is to end; what a tool has cancelled for itself is a failure like any other."""
+    task = current_task()
+    return isinstance(error, CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _said(error: BaseException) -> str:
+    """The error's name and words; those of an exception that cannot tell them are left out."""
+    return "".join(format_exception_only(error)).strip()
+
+
+def _fitting(result: object) -> ToolResult:
+    """What a toolbox gave, if it is what it was to give."""
+    if isinstance(result, ToolResult) and all(map(_is_part, result.content)):
+        return result
+    raise TypeError(f"it gave {result!r}, and was to give a ToolResult with Text and Image in it")
+
+
+def _is_part(part: object) -> bool:
+    return isinstance(part, Text | Image)
 
 
 def _words(result: ToolResult) -> str:

@@ -61,6 +61,9 @@ class Functions:
             value = await run()
         else:
             value = await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+        if inspect.isawaitable(value):
+            # A decorator hid that the function is async.
+            value = await value
         return ToolResult(call.id, (Text(_text(value)),))
 
 

@@ -1,9 +1,10 @@
 """llmbridge.exchange.tool_runner: each run is on record, whatever came of it, in every store."""
 
+from asyncio import CancelledError
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -191,7 +192,65 @@ async def test_a_run_that_a_client_did_not_wait_for_is_on_record():
             await started.wait()
             tasks.cancel_scope.cancel()
 
-        assert rows(bridge.store) == [(0, "wait", True, None, None, "the client left while it ran")]
+        assert rows(bridge.store) == [(0, "wait", True, None, None, "the call ended while it ran")]
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemExit("usage: broken FILE"), "SystemExit: usage: broken FILE"),
+        (CancelledError("by itself"), "asyncio.exceptions.CancelledError: by itself"),
+        (TimeoutError("the database is busy"), "TimeoutError: the database is busy"),
+        (Speechless(), "tests.exchange.test_tool_runner.Speechless: <exception str() failed>"),
+        (LookupError("x" * 200), f"LookupError: {'x' * 60}\n[140 more characters were left out]"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("threaded", [True, False], ids=["thread", "loop"])
+def test_whatever_a_tool_raises_is_told_and_the_others_run_on(
+    error: BaseException, words: str, threaded: bool
+):
+    def fails() -> None:
+        raise error
+
+    async def fails_too() -> None:
+        raise error
+
+    tool = fails if threaded else fails_too
+    tool.__name__ = "fails"
+    wanted = [ToolCall("a", "fails"), ToolCall("b", "clock")]
+    script = Script(AssistantMessage(wanted, stop_reason="tool_use"), "Done.")
+    start = "Error: the tool failed with "
+    limits = ToolLimits(result_chars=len(f"{start}LookupError: ") + 60)
+    with Bridge(script, tools=[tool, clock], tool_limits=limits) as bridge:
+        said = ask(bridge)
+
+        assert said == "Done."
+        assert rows(bridge.store) == [
+            (0, "fails", True, None, None, f"{start}{words}"),
+            (0, "clock", True, None, "noon", None),
+        ]
+
+
+@pytest.mark.parametrize(
+    "given", ["blue", None, ToolResult("a", cast(Any, "blue"))], ids=["text", "None", "parts"]
+)
+def test_a_toolbox_that_gives_no_result_is_told_of_as_failed(given: Any):
+    class Odd(Sky):
+        async def call(self, call: ToolCall) -> ToolResult:
+            return given
+
+    with Bridge(Script(calls("look"), "Done."), tools=[Odd()]) as bridge:
+        ask(bridge)
+        [(*_, error)] = rows(bridge.store)
+
+    told = f"TypeError: it gave {given!r}, and was to give a ToolResult with Text and Image in it"
+    assert error == f"Error: the tool failed with {told}"
 
 
 def test_a_secret_in_a_result_is_kept_from_the_record():

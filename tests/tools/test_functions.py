@@ -1,6 +1,8 @@
 """llmbridge.tools.functions."""
 
+import functools
 import threading
+from collections.abc import Awaitable
 
 import pytest
 
@@ -39,6 +41,19 @@ async def test_an_async_function_is_awaited():
     result = await Functions([double]).call(ToolCall("a", "double", {"number": 4}))
 
     assert result == ToolResult("a", (Text('{"double":8}'),))
+
+
+async def test_an_async_function_in_a_decorator_is_awaited_too():
+    async def city() -> str:
+        return "Oslo"
+
+    @functools.wraps(city)
+    def decorated() -> Awaitable[str]:
+        return city()
+
+    result = await Functions([decorated]).call(ToolCall("a", "city"))
+
+    assert result == ToolResult("a", (Text("Oslo"),))
 
 
 async def test_arguments_that_do_not_fit_are_told_to_the_model():
