@@ -17,6 +17,17 @@ from llmbridge.exchange.call import Headers
 Fields = Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Outgoing:
+    """A request as the provider gets it, key and all; `tls` where the usual certificates will not do."""
+
+    method: str
+    url: str
+    fields: Fields
+    body: bytes
+    tls: SSLContext | None = None
+
+
 class Answer(Protocol):
     """An HTTP answer whose body is still to come.
 
@@ -45,16 +56,7 @@ class Answer(Protocol):
 class Sender(Protocol):
     """Sends requests from any event loop."""
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        fields: Fields,
-        body: bytes,
-        tls: SSLContext | None = None,
-        *,
-        fresh: bool = False,
-    ) -> Answer:
+    async def send(self, request: Outgoing, *, fresh: bool = False) -> Answer:
         """The answer's head, body to come; `fresh` asks for a new connection.
 
         Raises:

@@ -3,14 +3,21 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from ssl import SSLContext
 from typing import Any
 
 import anyio
 
 from llmbridge.errors import BridgeError, ConfigurationError
 from llmbridge.exchange.call import Headers
-from llmbridge.upstreams.answer import Fields, Times, broke, not_http, unanswered, unreachable
+from llmbridge.upstreams.answer import (
+    Outgoing,
+    Times,
+    broke,
+    not_http,
+    place,
+    unanswered,
+    unreachable,
+)
 from llmbridge.upstreams.per_loop import Held, PerLoop
 
 _MODULES = ("httpx2", "httpx")
@@ -35,25 +42,17 @@ class Borrowed:
             _checked(client)
             self._owned: Held[_Client] = Held(client)
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        fields: Fields,
-        body: bytes,
-        tls: SSLContext | None = None,
-        *,
-        fresh: bool = False,
-    ) -> "BorrowedAnswer":
+    async def send(self, request: Outgoing, *, fresh: bool = False) -> "BorrowedAnswer":
         """The answer's head, body to come. Connections, `fresh` ones and their certificates, are the client's affair.
 
         Raises:
             Unanswered: the connection closed before the head.
             UpstreamError: no answer came.
         """
-        if tls is not None:
+        url = request.url
+        if request.tls is not None:
             raise ConfigurationError(
-                f"{url.partition('?')[0]} has certificates of its own, and Live(client=...) does not know them:"
+                f"{place(url)} has certificates of its own, and Live(client=...) does not know them:"
                 " give them to the client, or leave it out"
             )
         held = await self._here()
@@ -64,10 +63,10 @@ class Borrowed:
             async with asyncio.timeout_at(deadline):
                 response = await client.send(
                     client.build_request(
-                        method,
+                        request.method,
                         url,
-                        headers=[(name.encode(), value.encode()) for name, value in fields],
-                        content=body,
+                        headers=[(name.encode(), value.encode()) for name, value in request.fields],
+                        content=request.body,
                         timeout=module.Timeout(self._times.idle_s, connect=self._times.connect_s),
                     ),
                     stream=True,

@@ -13,7 +13,7 @@ from llmbridge.certificates import Certificate
 from llmbridge.errors import ConfigurationError, NotFound
 from llmbridge.exchange.call import Call, Reply
 from llmbridge.exchange.pings import ping
-from llmbridge.upstreams.answer import Answer, Fields, Sender, Times, Unanswered
+from llmbridge.upstreams.answer import Answer, Fields, Outgoing, Sender, Times, Unanswered
 from llmbridge.upstreams.client import Borrowed
 from llmbridge.upstreams.incoming import Incoming
 from llmbridge.upstreams.outgoing import key_hint, outgoing_fields, outgoing_url
@@ -103,13 +103,14 @@ class Live:
             await self._sender.aclose()
 
     async def _send(self, call: Call, fields: Fields) -> Answer:
-        method, url, body = call.request.method, outgoing_url(call), call.request.body
-        sender, tls = self._sender or self._pools(), self._trust.of(call.provider)
+        url, tls = outgoing_url(call), self._trust.of(call.provider)
+        request = Outgoing(call.request.method, url, fields, call.request.body, tls)
+        sender = self._sender or self._pools()
         try:
-            return await sender.send(method, url, fields, body, tls)
+            return await sender.send(request)
         except Unanswered:
             # A kept connection may have died unnoticed. Nothing came back: once more, on another.
-            return await sender.send(method, url, fields, body, tls, fresh=True)
+            return await sender.send(request, fresh=True)
 
     def _pools(self) -> Sender:
         with self._lock:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
-from ssl import SSLContext
 from typing import Any, NamedTuple, Self
 
 import aiohttp
@@ -15,7 +14,7 @@ from yarl import URL
 from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Headers
 from llmbridge.upstreams.answer import (
-    Fields,
+    Outgoing,
     Times,
     broke,
     head_too_large,
@@ -51,16 +50,7 @@ class Pools:
         self._times = times
         self._pools = PerLoop(partial(_open, times), _close)
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        fields: Fields,
-        body: bytes,
-        tls: SSLContext | None = None,
-        *,
-        fresh: bool = False,
-    ) -> "PooledAnswer":
+    async def send(self, request: Outgoing, *, fresh: bool = False) -> "PooledAnswer":
         """The answer's head, body to come.
 
         Raises:
@@ -69,23 +59,24 @@ class Pools:
         """
         held = self._pools.opened() or await self._pools.here()
         session = held.value.fresh if fresh else held.value.kept
+        body = request.body
         held.users += 1
         try:
             response = await session.request(
-                method,
-                URL(url, encoded=True),
-                headers=fields,
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.fields,
                 # aiohttp warns of large bodies that it would have to send in one piece.
                 data=BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
                 allow_redirects=False,
-                ssl=tls or True,
+                ssl=request.tls or True,
             )
         except BaseException as error:
             held.users -= 1
             if isinstance(error, _FAILURES):
-                raise _unanswered(error, url, self._times) from error
+                raise _unanswered(error, request.url, self._times) from error
             raise
-        return PooledAnswer(response, url, self._times, held)
+        return PooledAnswer(response, request.url, self._times, held)
 
     async def aclose(self) -> None:
         """Close this loop's connections, if none is in use."""
