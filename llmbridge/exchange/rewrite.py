@@ -128,7 +128,7 @@ def drop_fields(*names: str) -> Change:
 
 
 def swap_models(models: Mapping[str, str]) -> Change:
-    """Ask another model of the same provider instead, by name; not where the path names it, as Gemini's does.
+    """Ask another model of the same provider instead, by name; not where the path names it, as Gemini's and Azure's do.
 
     Raises:
         RequestError: the call names one of these models in its path.
@@ -140,7 +140,7 @@ def swap_models(models: Mapping[str, str]) -> Change:
             model["id"] = models[model["id"]]
         elif isinstance(model, str) and model in models:
             body["model"] = models[model]
-        elif call.dialect is GOOGLE_GEMINI and call.model in models:
+        elif (call.dialect is GOOGLE_GEMINI or not model) and call.model in models:
             raise RequestError(
                 f"the path names the model {call.model!r}, which swap_models cannot change: use routes"
             )
@@ -211,11 +211,11 @@ def _rewritten(call: Call, changes: tuple[Change, ...]) -> Call:
     except (TypeError, ValueError) as error:
         names = ", ".join(repr(_name(change)) for change in changes)
         raise BridgeError(f"the body that {names} left is no JSON: {error}") from error
-    # Gemini's path says which model is asked, and how.
+    # Gemini's path says which model is asked, and how; Azure's says which, where the body does not.
     in_path = call.dialect is GOOGLE_GEMINI
     return replace(
         call,
         request=request,
-        model=call.model if in_path else model_id(body.get("model")),
+        model=call.model if in_path else model_id(body.get("model")) or call.model,
         streaming=call.streaming if in_path else call.dialect.streaming(body),
     )

@@ -28,14 +28,16 @@ PATHS = {
     "openai.chat": "/v1/chat/completions",
     "openai.responses": "/v1/responses",
     "google.gemini": "/google/v1beta/models/gemini-x:streamGenerateContent?alt=sse",
+    "azure": "/azure/openai/deployments/gpt-x/chat/completions",
     "proxy.stream": "/stream/far",
 }
+AZURE = Provider("azure", "http://127.0.0.1:1/openai", ("openai.chat",))
 FAR = Provider("far", "http://127.0.0.1:1", ("proxy.stream",))
 
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    with Bridge(Script(repeat("Hi")), environ={}, providers=[FAR]) as bridge:
+    with Bridge(Script(repeat("Hi")), environ={}, providers=[AZURE, FAR]) as bridge:
         yield bridge
 
 
@@ -200,24 +202,33 @@ def test_fields_are_set_and_dropped_and_models_swapped_in_order(bridge: Bridge) 
     assert bridge.records[-1].model == "n"
 
 
-def test_a_change_leaves_alone_what_the_path_says(bridge: Bridge) -> None:
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("google.gemini", ("gemini-x", "text/event-stream")),
+        ("azure", ("gpt-x", "application/json")),
+    ],
+)
+def test_a_change_leaves_alone_what_the_path_says(
+    bridge: Bridge, where: str, expected: tuple[str, str]
+) -> None:
     bridge.rewrite(set_fields(labels={}))
 
-    answer = post(bridge, b'{"contents":[]}', "google.gemini")
+    answer = post(bridge, b'{"contents":[]}', where)
 
-    assert (bridge.records[0].model, answer.headers["content-type"]) == (
-        "gemini-x",
-        "text/event-stream",
-    )
+    assert (bridge.records[0].model, answer.headers["content-type"]) == expected
 
 
-def test_a_model_in_the_path_is_not_swapped_in_silence(bridge: Bridge) -> None:
-    bridge.rewrite(swap_models({"gemini-x": "gemini-y"}))
+@pytest.mark.parametrize(("where", "model"), [("google.gemini", "gemini-x"), ("azure", "gpt-x")])
+def test_a_model_in_the_path_is_not_swapped_in_silence(
+    bridge: Bridge, where: str, model: str
+) -> None:
+    bridge.rewrite(swap_models({model: "other"}))
 
-    answer = post(bridge, b'{"contents":[]}', "google.gemini")
+    answer = post(bridge, b'{"contents":[]}', where)
 
     assert answer.status_code == 400
-    assert "the path names the model 'gemini-x'" in answer.json()["error"]["message"]
+    assert f"the path names the model {model!r}" in answer.json()["error"]["message"]
 
 
 def test_a_function_of_the_users_may_give_another_body(bridge: Bridge) -> None:
