@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 
     from llmbridge.certificates import Certificate
     from llmbridge.frames import Frames
+    from llmbridge.frames.metrics import MeteredStore
     from llmbridge.frontends.asgi import ASGIApp
     from llmbridge.frontends.calliope import Calliope
     from llmbridge.frontends.server import Server
@@ -141,7 +142,7 @@ class Bridge(Clients, Inspected):
         boxes = toolboxes(tools)
         self._portal = Portal(self._close_upstream)
         check_kind("breaker", breaker, CircuitBreaker)
-        self._breaker = breaker
+        self._metrics = self._counting(breaker)
         pooled = any(len(row.keys) > 1 for row in rows)
         self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
         # What would never do anything is left out.
@@ -422,7 +423,7 @@ class Bridge(Clients, Inspected):
             allowed_origins=origins,
             people=self._people,
             limits=Limits(in_flight=max_in_flight),
-            metrics=self._metrics(),
+            metrics=self._metrics,
         )
 
     def _equip(self, upstream: Handler) -> None:
@@ -431,13 +432,14 @@ class Bridge(Clients, Inspected):
         if equip is not None:
             equip(self._redactor, Live)
 
-    def _metrics(self) -> Callable[[], bytes] | None:
-        """What a store that counts has to tell, and the breaker."""
-        render: Callable[..., bytes] | None = getattr(self.store, "metrics", None)
-        if render is None or self._breaker is None:
-            return render
-        breaker = self._breaker
-        return lambda: render(breaker.circuits)
+    def _counting(self, breaker: CircuitBreaker | None) -> Callable[[], bytes] | None:
+        """What a store that counts has to tell, with what becomes of the breaker's circuits."""
+        metered: MeteredStore | None = getattr(self.store, "metrics", None)
+        if metered is None:
+            return None
+        if breaker is not None:
+            metered.watch(breaker)
+        return metered.render_metrics
 
     def _upstream_part(self, name: str) -> None:
         """Call what an upstream that keeps something has under this name."""

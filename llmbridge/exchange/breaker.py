@@ -23,6 +23,8 @@ MOST_CIRCUITS = 1000
 
 State = Literal["closed", "half_open", "open"]
 Place = tuple[str, str, str]
+"""Provider, endpoint and model."""
+Change = Literal["trip", "reject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class CircuitBreaker:
         self._trials = trials
         self._monotonic = monotonic
         self._standings: dict[Place, _Standing] = {}
+        self._followers: list[Callable[[Place, Change], None]] = []
         # Calls come from several loops.
         self._lock = Lock()
 
@@ -101,6 +104,10 @@ class CircuitBreaker:
                 Circuit(*place, self._state(it), it.trips, it.rejects)
                 for place, it in self._standings.items()
             )
+
+    def follow(self, tell: Callable[[Place, Change], None]) -> None:
+        """Call `tell` whenever a circuit opens or turns a call away, at once and so quickly done."""
+        self._followers.append(tell)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call, if its circuit is not open.
@@ -133,6 +140,7 @@ class CircuitBreaker:
                 return it.age
             if state == "open" or it.asked >= self._trials:
                 it.rejects += 1
+                self._tell(place, "reject")
                 raise self._refusal(call, it)
             it.asked += 1
             return it.age
@@ -149,9 +157,9 @@ class CircuitBreaker:
             if it.age != age:
                 return
             if it.opened_s is None:
-                self._note_closed(call, it, well)
+                self._note_closed(call, place, it, well)
             elif not well:
-                self._trip(call, it)
+                self._trip(call, place, it)
             else:
                 it.passed += 1
                 if it.passed >= self._trials:
@@ -161,7 +169,7 @@ class CircuitBreaker:
             if it.opened_s is None and not it.failures and not it.trips:
                 del self._standings[place]
 
-    def _note_closed(self, call: Call, it: _Standing, well: bool) -> None:
+    def _note_closed(self, call: Call, place: Place, it: _Standing, well: bool) -> None:
         now_s = self._monotonic()
         if well:
             it.failures = 0
@@ -170,14 +178,19 @@ class CircuitBreaker:
             it.since_s, it.failures = now_s, 0
         it.failures += 1
         if it.failures >= self._failures:
-            self._trip(call, it)
+            self._trip(call, place, it)
 
-    def _trip(self, call: Call, it: _Standing) -> None:
+    def _trip(self, call: Call, place: Place, it: _Standing) -> None:
         it.opened_s = self._monotonic()
         it.failures = it.asked = it.passed = 0
         it.age += 1
         it.trips += 1
+        self._tell(place, "trip")
         _logger.warning("%r: the circuit is open for %g s", call, self._open_s)
+
+    def _tell(self, place: Place, change: Change) -> None:
+        for tell in self._followers:
+            tell(place, change)
 
     def _forget(self, place: Place, age: int) -> None:
         """A call that was cancelled has shown nothing; another trial may take its place."""

@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 from llmbridge.errors import ConfigurationError
-from llmbridge.exchange.breaker import Circuit, State
+from llmbridge.exchange.breaker import Change, CircuitBreaker, Place, State
 from llmbridge.exchange.columns import named
 from llmbridge.exchange.entry import Entry
 from llmbridge.exchange.record import Interception, Record, Store
@@ -53,7 +54,11 @@ class MeteredStore(FollowedStore):
         self._counts = _Counts(prometheus)
         self._under_way: dict[str, Interception] = {}
         super().__init__(open_store(store), self._counts.take)
-        self.metrics = self.render_metrics
+        self.metrics = self
+
+    def watch(self, breaker: CircuitBreaker) -> None:
+        """Tell of a breaker's circuits, too."""
+        self._counts.watch(breaker)
 
     async def begin(self, interception: Interception) -> None:
         """Pass it on; it is in flight from here."""
@@ -71,10 +76,10 @@ class MeteredStore(FollowedStore):
             self._counts.over(begun)
         super().end(interception)
 
-    def render_metrics(self, circuits: Iterable[Circuit] = ()) -> bytes:
-        """The counts in Prometheus' text format, with the state of a breaker's circuits; all that has ended is in them."""
+    def render_metrics(self) -> bytes:
+        """The counts in Prometheus' text format; all that has ended is in them."""
         self.catch_up()
-        return self._counts.render(tuple(self._under_way.values()), circuits)
+        return self._counts.render(tuple(self._under_way.values()))
 
 
 class _Counts:
@@ -118,7 +123,10 @@ class _Counts:
         self._failures = self._counter(
             "store_failures", "Calls that were refused, since the store could not record them.", ()
         )
-        self._circuits = _Circuits()
+        place = ("provider", "endpoint", "model")
+        self._trips = self._counter("circuit_breaker_trips", "How often a circuit opened.", place)
+        self._rejects = self._counter("circuit_breaker_rejects", "Calls that were refused.", place)
+        self._states = _States()
         self._shown = self._registry
         self._together = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         if self._together:
@@ -126,7 +134,20 @@ class _Counts:
             self._shown = prometheus.CollectorRegistry()
             multiprocess: Any = import_module("prometheus_client.multiprocess")
             multiprocess.MultiProcessCollector(self._shown)
-        self._shown.register(self._circuits)
+        self._shown.register(self._states)
+
+    def watch(self, breaker: CircuitBreaker) -> None:
+        """Count what becomes of its circuits, and show how they stand."""
+        if breaker not in self._states.breakers:
+            self._states.breakers.append(breaker)
+            breaker.follow(self._changed)
+
+    def _changed(self, place: Place, change: Change) -> None:
+        provider, endpoint, model = place
+        counter = self._trips if change == "trip" else self._rejects
+        counter.labels(
+            provider, self._known("endpoint", endpoint), self._known("model", model)
+        ).inc()
 
     def begun(self, interception: Interception) -> None:
         """Let other processes know; alone, what is under way is counted when somebody asks."""
@@ -172,13 +193,12 @@ class _Counts:
             else:
                 self._selected.labels(provider, model, name).inc()
 
-    def render(self, under_way: Iterable[Interception], circuits: Iterable[Circuit]) -> bytes:
+    def render(self, under_way: Iterable[Interception]) -> bytes:
         """All of it, with what is under way now."""
         if not self._together:
             self._in_flight.clear()
             for each in under_way:
                 self._one_in_flight(each).inc()
-        self._circuits.shown = tuple(circuits)
         text: bytes = self._prometheus.generate_latest(self._shown)
         return text
 
@@ -197,26 +217,22 @@ class _Counts:
         return word
 
 
-class _Circuits:
-    """A breaker's circuits as they stand; their numbers are the breaker's own."""
+class _States:
+    """How the circuits of breakers stand: those of this process, also where workers add up what they count."""
 
     def __init__(self) -> None:
-        self.shown: Sequence[Circuit] = ()
+        self.breakers: list[CircuitBreaker] = []
         self._core: Any = import_module("prometheus_client.core")
 
     def collect(self) -> Iterator[Any]:
-        """One family for each number."""
+        """The one family."""
         labels = ("provider", "endpoint", "model")
-        gauge, counter = self._core.GaugeMetricFamily, self._core.CounterMetricFamily
-        state = gauge("circuit_breaker_state", "0 closed, 0.5 half open, 1 open.", labels=labels)
-        trips = counter("circuit_breaker_trips", "How often a circuit opened.", labels=labels)
-        rejects = counter("circuit_breaker_rejects", "Calls that were refused.", labels=labels)
-        for circuit in self.shown:
+        about = "0 closed, 0.5 half open, 1 open."
+        states = self._core.GaugeMetricFamily("circuit_breaker_state", about, labels=labels)
+        for circuit in chain.from_iterable(breaker.circuits for breaker in self.breakers):
             place = (circuit.provider, circuit.endpoint, circuit.model)
-            state.add_metric(place, _STATES[circuit.state])
-            trips.add_metric(place, circuit.trips)
-            rejects.add_metric(place, circuit.rejects)
-        yield from (state, trips, rejects) if self.shown else ()
+            states.add_metric(place, _STATES[circuit.state])
+        yield from [states] if self.breakers else []
 
 
 def _route(interception: Interception) -> str:

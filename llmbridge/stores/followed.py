@@ -25,8 +25,8 @@ class FollowedStore:
         self, store: Store, tell: Callable[[Interception, Sequence[Record]], None], limit: int = 0
     ) -> None:
         self._store = store
-        self.metrics: Callable[[], bytes] | None = getattr(store, "metrics", None)
-        """The counts for Prometheus, where this store or one inside it counts."""
+        self.metrics: object = getattr(store, "metrics", None)
+        """The store that counts for Prometheus: this one, or one inside it; else None."""
         self.secrets: frozenset[str] = getattr(store, "secrets", frozenset[str]())
         """What the store's address holds that must be in no record."""
         self._tell = tell

@@ -19,8 +19,8 @@ from msgspec.structs import replace as replace_fields
 from llmbridge import Bridge
 from llmbridge.cli.serving import serve_until_stopped
 from llmbridge.configuration import Settings
-from llmbridge.errors import ConfigurationError
-from llmbridge.exchange.call import Call, Reply
+from llmbridge.errors import ConfigurationError, End
+from llmbridge.exchange.call import Call, Headers, Reply, once
 from llmbridge.exchange.record import Interception
 from llmbridge.stores.opening import existing_store
 from llmbridge.stores.sql import SqlStore
@@ -46,9 +46,12 @@ EVENTS = b"".join(
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    """The address of a provider that answers at once; one that is asked for `slow` never ends."""
+    """The address of a provider that answers at once; `slow` never ends, and `down` is busy."""
 
     async def answer(call: Call) -> Reply:
+        if call.model == "down":
+            return Reply(503, Headers(), once(b"{}"))
+
         async def chunks():
             if call.model == "slow":
                 yield EVENTS.partition(b"\n\n")[0] + b"\n\n"
@@ -67,10 +70,13 @@ def served(
 ) -> "Iterator[Served]":
     """Two workers on a database, for all the tests of it."""
     with ExitStack() as stack:
-        url = url_of(tmp_path_factory.mktemp("workers") / "usage.db")
+        folder = tmp_path_factory.mktemp("workers")
+        url = url_of(folder / "usage.db")
         if request.param == "postgres":
             url = stack.enter_context(request.getfixturevalue("postgres_server").place()).url
-        served = stack.enter_context(serving(url, provider, "--metrics"))
+        config = folder / "llmbridge.yaml"
+        config.write_text("breaker: {failures: 1, open_s: 1000}\nmetrics: true\n")
+        served = stack.enter_context(serving(url, provider, "--config", str(config)))
         yield served
         assert served.stop()[:2] == (0, "")
 
@@ -89,7 +95,7 @@ class Served:
     def kept(self) -> Sequence[Interception]:
         return existing_store(self.store).interceptions()
 
-    def ends(self, begun: int) -> Counter[str | None]:
+    def ends(self, begun: int) -> Counter[End | None]:
         """How all after the first `begun` ended; waits for the rows, which come a moment after the replies."""
         while None in (ends := Counter(each.end for each in self.kept[begun:])):
             continue
@@ -154,6 +160,19 @@ def test_workers_share_a_port_and_a_store_and_add_up_what_they_count(served):
     assert {served.counted("interceptions_total") - counted for _ in range(6)} == {asked}
     assert served.counted("tokens_total") == 8 * (counted + asked)
     assert len({each.id for each in served.kept}) == len(served.kept) == counted + asked
+
+
+@pytest.mark.parametrize("served", ["sqlite"], indirect=True)
+def test_what_the_breakers_of_all_workers_did_is_added_up(served):
+    with ThreadPoolExecutor(8) as clients:
+        while served.counted("circuit_breaker_trips_total") < 2:
+            list(clients.map(lambda _: served.ask("down"), range(16)))
+    rejected = served.counted("circuit_breaker_rejects_total")
+    statuses = [served.ask("down") for _ in range(6)]
+
+    assert statuses == [503] * 6
+    assert {served.counted("circuit_breaker_trips_total") for _ in range(6)} == {2}
+    assert {served.counted("circuit_breaker_rejects_total") for _ in range(6)} == {rejected + 6}
 
 
 def test_a_worker_that_dies_is_started_again_and_its_calls_are_interrupted(served):
