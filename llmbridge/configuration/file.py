@@ -1,11 +1,8 @@
 """A file of settings as a tree: YAML, TOML or JSON; data alone."""
 
 import tomllib
-from collections import Counter
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from llmbridge.errors import CassetteError, ConfigurationError
 from llmbridge.stores.safe_load import is_object, safe_load
@@ -42,32 +39,6 @@ def tree_of(path: Path) -> dict[str, Any]:
         raise ConfigurationError(error.message) from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    if path.suffix != ".toml":
-        _check_twice(path, data)
     if not is_object(tree):
         raise ConfigurationError(f"{path} is no mapping of names to values")
     return tree
-
-
-def _check_twice(path: Path, data: bytes) -> None:
-    """Refuse a key that is given twice: the first one would be lost without a word."""
-    try:
-        left = [yaml.compose(data, yaml.SafeLoader)]
-    except yaml.YAMLError:
-        # JSON that has been read, and is no YAML.
-        return
-    # An alias is the node that it names.
-    met: set[int] = set()
-    while left:
-        node = left.pop()
-        if id(node) in met:
-            continue
-        met.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            left += node.value
-        elif isinstance(node, yaml.MappingNode):
-            left += [value for _, value in node.value]
-            names = [(key.tag, key.value) for key, _ in node.value if isinstance(key.value, str)]
-            for (_, name), count in Counter(names).items():
-                if count > 1:
-                    raise ConfigurationError(f"{path}: {name!r} is there twice, give it once")

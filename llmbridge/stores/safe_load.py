@@ -71,7 +71,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         key = pairs[_second([key for key, _ in pairs])][0]
-        raise ValueError(f"{key[:100]!r} stands twice in one object")
+        raise ValueError(f"{key[:100]!r} is there twice, give it once")
     return found
 
 
@@ -137,7 +137,7 @@ class _Loader(_Base):
             # Of two recordings in one place the one would be lost without a word.
             values: list[Any] = [_value(self, key) for key, _ in node.value]
             key = node.value[_second(values)][0]
-            _refuse(key, f"{str(key.value)[:100]!r} stands twice in one mapping")
+            _refuse(key, f"{str(key.value)[:100]!r} is there twice")
         return mapping
 
 

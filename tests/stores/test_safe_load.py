@@ -78,9 +78,9 @@ def test_a_byte_that_cannot_be_is_told_with_its_line(byte):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1\nb: {c: 1, d: 2, c: 3}", "'c' stands twice in one mapping in line 2, column 17"),
-        ("a: 1\n'a': 2", "'a' stands twice in one mapping in line 2, column 1"),
-        ('{"a": {"b": 1, "b": 2}}', "'b' stands twice in one object"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "'c' is there twice in line 2, column 17"),
+        ("a: 1\n'a': 2", "'a' is there twice in line 2, column 1"),
+        ('{"a": {"b": 1, "b": 2}}', "'b' is there twice, give it once"),
     ],
     ids=["flow", "block", "json"],
 )
