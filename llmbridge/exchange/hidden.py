@@ -7,9 +7,9 @@ conversation goes on as the client tells it, and the model may ask for the bridg
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from operator import itemgetter
 from threading import Lock
 
 from llmbridge.wire.tool_turns import Hidden
@@ -18,7 +18,7 @@ from llmbridge.wire.tool_turns import Hidden
 @dataclass(frozen=True, slots=True)
 class _Kept:
     hidden: Hidden
-    after: bytes
+    after: bytes | None
     keys: tuple[tuple[str, str], ...]
     size: int
 
@@ -37,35 +37,37 @@ class HiddenRounds:
     def __repr__(self) -> str:
         return f"HiddenRounds({len(self._kept)} answers, {self._size:,} bytes)"
 
-    def keep(
-        self, owner: str, ids: Sequence[str], after: Sequence[str] | None, hidden: Hidden
-    ) -> None:
-        """Remember what an answer with these ids hides, told after these words."""
+    def keep(self, owner: str, ids: Sequence[str], after: bytes | None, hidden: Hidden) -> None:
+        """Remember what an answer with these ids hides, told after words of this digest."""
         keys = tuple((owner, id) for id in dict.fromkeys(ids) if id)
         if not keys:
             return
         size = sum(len(json.dumps(item, default=str)) for item in (*hidden.turns, *hidden.results))
         with self._lock:
             number, self._next = self._next, self._next + 1
-            self._kept[number] = _Kept(hidden, _digest(after), keys, size)
+            self._kept[number] = _Kept(hidden, after, keys, size)
             self._size += size
             for key in keys:
                 self._numbers.setdefault(key, []).append(number)
             while self._size > self._limit:
                 self._forget()
 
-    def find(self, owner: str, ids: Sequence[str], after: Sequence[str] | None) -> Hidden | None:
+    def find(
+        self, owner: str, ids: Sequence[str], after: Callable[[], bytes] | None
+    ) -> Hidden | None:
         """What is hidden in the answer with one of these ids. Ids need not be unique: the words before must be the same."""
         with self._lock:
-            numbers = [n for id in ids for n in self._numbers.get((owner, id), ())]
-            if not numbers:
-                return None
-            wanted = None if after is None else _digest(after)
-            for number in sorted(numbers, reverse=True):
-                kept = self._kept[number]
-                if wanted in (None, kept.after):
-                    self._kept.move_to_end(number)
-                    return kept.hidden
+            known = [
+                (number, self._kept[number])
+                for id in ids
+                for number in self._numbers.get((owner, id), ())
+            ]
+        for number, kept in sorted(known, key=itemgetter(0), reverse=True):
+            if after is None or after() == kept.after:
+                with self._lock:
+                    if number in self._kept:
+                        self._kept.move_to_end(number)
+                return kept.hidden
         return None
 
     def _forget(self) -> None:
@@ -76,7 +78,3 @@ class HiddenRounds:
             left.remove(number)
             if not left:
                 del self._numbers[key]
-
-
-def _digest(words: Sequence[str] | None) -> bytes:
-    return sha256(json.dumps(words).encode()).digest()

@@ -5,7 +5,7 @@ the calls that it may not see are taken out, and what comes after them is renumb
 client ends there: what was hidden in it is remembered, and put back when the client brings its results.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -133,7 +133,7 @@ class _Talk:
         headers = Headers([length, *reply.headers.without(*_OF_THE_BODY).pairs])
         return Reply(reply.status, headers, once(answer), source=reply)
 
-    def recall(self, ids: Sequence[str], after: Sequence[str] | None) -> Hidden | None:
+    def recall(self, ids: Sequence[str], after: Callable[[], bytes] | None) -> Hidden | None:
         """What was hidden in an answer that the client brings back."""
         return self.loop.hidden.find(self._owner, ids, after)
 

@@ -5,6 +5,8 @@ All else in the body stays as the client sent it.
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
@@ -49,7 +51,7 @@ class Hidden:
     response_id: str | None = None
 
 
-Find = Callable[[Sequence[str], Sequence[str] | None], Hidden | None]
+Find = Callable[[Sequence[str], Callable[[], bytes] | None], Hidden | None]
 """What was hidden in an answer with one of these ids, after these words of the user; None: they are not known here."""
 
 
@@ -135,25 +137,40 @@ def tellable(body: JsonObject, said: Sequence[JsonObject]) -> list[JsonObject]:
     ]
 
 
-def spoken(dialect: Dialect, items: Sequence[JsonObject]) -> tuple[str, ...]:
-    """The words of the user and of tools in a part of a conversation: by them it is known again."""
-    ask = dialect.decode_request({_TURNS[dialect.name]: list(items)})
-    return tuple(
-        part.text
-        for message in ask.context.messages
-        if isinstance(message, UserMessage | ToolResult)
-        for part in message.content
-        if isinstance(part, Text)
-    )
+class Spoken:
+    """The words of the user and of tools in a conversation, as digests of its beginnings: by them it is known again.
+
+    Most conversations hide nothing, and long ones are told with every request: no item is read before it must be, or twice.
+    """
+
+    def __init__(self, dialect: Dialect, items: Sequence[JsonObject]) -> None:
+        self._dialect = dialect
+        self._items = items
+        self._words = sha256()
+        self._digests = [self._words.digest()]
+
+    def before(self, place: int) -> bytes:
+        """The digest of the words of so many items."""
+        for item in self._items[len(self._digests) - 1 : place]:
+            for words in self._told(item):
+                self._words.update(dump(words))
+            self._digests.append(self._words.digest())
+        return self._digests[place]
+
+    def _told(self, item: JsonObject) -> Iterator[str]:
+        ask = self._dialect.decode_request({_TURNS[self._dialect.name]: [item]})
+        for message in ask.context.messages:
+            if isinstance(message, UserMessage | ToolResult):
+                yield from (part.text for part in message.content if isinstance(part, Text))
 
 
-def asked(dialect: Dialect, body: JsonObject) -> tuple[str, ...] | None:
-    """The same for all that a request tells; None where the provider keeps the conversation."""
+def asked(dialect: Dialect, body: JsonObject) -> bytes | None:
+    """The digest of all that a request tells; None where the provider keeps the conversation."""
     if body.get("previous_response_id") or body.get("conversation"):
         return None
     value = body.get(_TURNS[dialect.name])
     items = [{"role": "user", "content": value}] if isinstance(value, str) else objects(value)
-    return spoken(dialect, items)
+    return Spoken(dialect, items).before(len(items))
 
 
 def error_event(dialect: Dialect, body: JsonObject, last: bytes) -> SSE:
@@ -194,12 +211,12 @@ def put_back(dialect: Dialect, body: JsonObject, find: Find) -> JsonObject:
         "anthropic.messages": _to_messages,
         "openai.chat": _to_chat,
         "openai.responses": _to_input,
-    }[dialect.name](dialect, items, find)
+    }[dialect.name](Spoken(dialect, items), items, find)
     longer = list(told)
     return body if longer == items else {**body, _TURNS[dialect.name]: longer}
 
 
-def _to_messages(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
+def _to_messages(spoken: Spoken, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
     """Results of one turn belong in one message, and to its beginning."""
     results: list[JsonObject] = []
     for place, item in enumerate(items):
@@ -211,7 +228,7 @@ def _to_messages(dialect: Dialect, items: list[JsonObject], find: Find) -> Itera
         calls = {
             text(block.get("id")): block for block in blocks if block.get("type") == "tool_use"
         }
-        hidden = _found(dialect, items[:place], [*calls], find)
+        hidden = _found(spoken, place, [*calls], find)
         if hidden is None:
             yield item
             continue
@@ -225,10 +242,10 @@ def _to_messages(dialect: Dialect, items: list[JsonObject], find: Find) -> Itera
         yield {"role": "user", "content": results}
 
 
-def _to_chat(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
+def _to_chat(spoken: Spoken, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
     for place, item in enumerate(items):
         ids = [text(call.get("id")) for call in objects(item.get("tool_calls"))]
-        hidden = _found(dialect, items[:place], ids, find)
+        hidden = _found(spoken, place, ids, find)
         if hidden is None:
             yield item
         else:
@@ -236,7 +253,7 @@ def _to_chat(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[
             yield from hidden.results
 
 
-def _to_input(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
+def _to_input(spoken: Spoken, items: list[JsonObject], find: Find) -> Iterator[JsonObject]:
     """All items of one answer stand in a row; where the provider keeps them, only results come."""
     place, called = 0, set[str]()
     while place < len(items):
@@ -247,27 +264,20 @@ def _to_input(dialect: Dialect, items: list[JsonObject], find: Find) -> Iterator
         ids = [text(each.get(key)) for each in run for key in ("id", "call_id")]
         called.update(ids)
         if run:
-            hidden = _found(dialect, items[:place], [id for id in ids if id], find)
+            hidden = _found(spoken, place, [id for id in ids if id], find)
             yield from run if hidden is None else (*hidden.turns, *hidden.results)
             place = end
             continue
         if item.get("type") in _RESULTS and (id := text(item.get("call_id"))) not in called:
             hidden = find([id], None)
-            called.update(hidden_ids(hidden))
+            called.update(text(turn.get("call_id")) for turn in (hidden.turns if hidden else ()))
             yield from hidden.results if hidden else ()
         yield item
         place += 1
 
 
-def hidden_ids(hidden: Hidden | None) -> list[str]:
-    """The ids of the calls that were hidden, or stood beside them."""
-    return [text(item.get("call_id")) for item in hidden.turns] if hidden else []
-
-
-def _found(
-    dialect: Dialect, before: Sequence[JsonObject], ids: Sequence[str], find: Find
-) -> Hidden | None:
-    return find(ids, spoken(dialect, before)) if ids else None
+def _found(spoken: Spoken, place: int, ids: Sequence[str], find: Find) -> Hidden | None:
+    return find(ids, partial(spoken.before, place)) if ids else None
 
 
 def _is_said(item: JsonObject) -> bool:

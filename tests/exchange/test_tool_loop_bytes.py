@@ -1,7 +1,7 @@
 """llmbridge.exchange.tool_loop: what goes over the wire, and when."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ import pytest
 
 from llmbridge import Bridge, Script, calls
 from llmbridge.canon.events import fold
-from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, ToolSpec
+from llmbridge.canon.messages import Ask, AssistantMessage, JsonObject, Text, ToolCall, ToolSpec
 from llmbridge.errors import BridgeError
 from llmbridge.exchange.call import Call, Headers, Reply, Request
 from llmbridge.exchange.failure import Failure
 from llmbridge.providers import dialect_named
 from llmbridge.wire.anthropic_messages import ANTHROPIC_MESSAGES
 from llmbridge.wire.dialect import Dialect
-from llmbridge.wire.openai_chat import OPENAI_CHAT
+from llmbridge.wire.openai_chat import OPENAI_CHAT, OpenAIChat
 from llmbridge.wire.openai_responses import OPENAI_RESPONSES
 from llmbridge.wire.sse import SSEDecoder
-from llmbridge.wire.tool_turns import add_tools, add_turn, answered_call
+from llmbridge.wire.tool_turns import add_tools, add_turn, answered_call, put_back
 
 CALLING = AssistantMessage((Text("One moment."), ToolCall("a", "wait")), stop_reason="tool_use")
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -302,6 +302,31 @@ def test_the_call_that_a_request_answers_is_found_at_its_end(
     key = "input" if dialect is OPENAI_RESPONSES else "messages"
 
     assert answered_call(dialect, {key: items}) == id
+
+
+class Counting(OpenAIChat):
+    """Counts the messages that are read."""
+
+    read = 0
+
+    def decode_request(self, body: JsonObject) -> Ask:
+        Counting.read += len(body["messages"])
+        return super().decode_request(body)
+
+
+@pytest.mark.parametrize(("known", "most"), [(False, 0), (True, 200)])
+def test_a_long_conversation_is_not_read_again_for_every_answer_in_it(known: bool, most: int):
+    def find(ids: Sequence[str], after: Callable[[], bytes] | None) -> None:
+        if known and after is not None:
+            after()
+
+    call = {"id": "a", "function": {"name": "mine", "arguments": "{}"}}
+    turn = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "a"}]
+    body = {"messages": turn * 100}
+    Counting.read = 0
+
+    assert put_back(Counting(), body, find) == body
+    assert Counting.read <= most
 
 
 @pytest.mark.feature("gateway", 24)
