@@ -1,5 +1,6 @@
 """A client in this process that asks a bridge in either dialect, and what it hears."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 
 from llmbridge import Bridge, Live, Record, Text
@@ -100,6 +102,22 @@ async def hear(
     except httpx2.HTTPError as error:
         heard.failure = type(error).__name__
     return heard
+
+
+async def hear_and_leave(client: httpx2.AsyncClient, wire: Wire) -> None:
+    """Ask for a stream, and be cancelled while waiting for what comes after its first piece."""
+    came = asyncio.Event()
+
+    async def listen() -> None:
+        async with client.stream("POST", wire.path, content=wire.request()) as response:
+            async for _ in response.aiter_raw():
+                came.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listen)
+        await came.wait()
+        await asyncio.sleep(0)
+        group.cancel_scope.cancel()
 
 
 async def ask(bridge: Bridge, wire: Wire, *, streaming: bool = True, **headers: str) -> Heard:

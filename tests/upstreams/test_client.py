@@ -11,7 +11,18 @@ import pytest
 
 from llmbridge import Live
 from llmbridge.errors import ConfigurationError
-from tests.upstreams.asking import OPENAI, WIRES, Heard, Wire, ask, bridge_to, client_of, ends, hear
+from tests.upstreams.asking import (
+    OPENAI,
+    WIRES,
+    Heard,
+    Wire,
+    ask,
+    bridge_to,
+    client_of,
+    ends,
+    hear,
+    hear_and_leave,
+)
 from tests.upstreams.faulty import (
     JSON,
     LAST,
@@ -264,9 +275,8 @@ async def test_a_client_that_leaves_in_mid_stream_ends_the_upstream(module: Any)
     ):
         bridge = bridge_to(provider.url, Live(upstream))
         async with client_of(bridge) as client:
-            with anyio.move_on_after(0.05):
-                await hear(client, OPENAI)
-            with anyio.fail_after(0.5):
+            await hear_and_leave(client, OPENAI)
+            with anyio.fail_after(10):
                 await left.wait()
 
     assert (bridge.records[0].body, ends(bridge)) == (sent, [(200, "client_gone")])
