@@ -412,6 +412,17 @@ def test_a_log_for_programs_is_an_object_a_line() -> None:
     assert {line.get("logger") for line in lines} >= {None, "llmbridge.bodies"}
 
 
+@pytest.mark.parametrize("sdk", [None, "sdk_tracer_provider"])
+def test_who_wants_spans_is_told_where_nothing_sends_them(sdk: str | None) -> None:
+    environ = {"OTEL_PYTHON_TRACER_PROVIDER": sdk} if sdk else {}
+    with running("serve", "--replay", str(ANTHROPIC), "--traces", **environ) as process:
+        ready_url(process)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=10)
+
+    assert error.count("opentelemetry-instrument -- llmbridge serve") == (0 if sdk else 1)
+
+
 def test_a_served_bridge_counts_when_asked() -> None:
     with (
         running("serve", "--replay", str(ANTHROPIC), "--metrics") as process,

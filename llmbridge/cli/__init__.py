@@ -276,7 +276,7 @@ def serve(
         bool,
         typer.Option(
             "--traces",
-            help="Send OpenTelemetry spans; `opentelemetry-instrument llmbridge serve ...` says where to.",
+            help="Send OpenTelemetry spans; start it with `opentelemetry-instrument -- llmbridge serve ...`.",
         ),
     ] = False,
     allow_remote: Annotated[

@@ -34,6 +34,8 @@ TOKEN_VARIABLE = "LLMBRIDGE_TOKEN"
 FLUSH_S = 5.0
 """How long a call may wait to be written to a file."""
 
+_logger = logging.getLogger("llmbridge")
+
 
 def serve_until_stopped(options: Settings, config: str | None = None) -> None:
     """Serve as the options say, and the file where they say nothing; returns after SIGINT or SIGTERM.
@@ -136,6 +138,8 @@ def _direct(said: Settings, bridge: Bridge, server: Server) -> None:
     say(_directions(server, made=said.token in (None, "auto")))
     if server.guarded or said.no_token:
         say(_keys(bridge.providers))
+    if said.traces:
+        _check_tracing()
 
 
 def _wait(stop: Event, bridge: Bridge) -> None:
@@ -307,6 +311,17 @@ def _directions(server: Server, *, made: bool) -> str:
     return "\n".join(lines)
 
 
+def _check_tracing() -> None:
+    from llmbridge.frames.traces import spans_go_nowhere  # noqa: PLC0415  # an extra
+
+    if spans_go_nowhere():
+        _logger.warning(
+            "--traces: no OpenTelemetry SDK is set up, so spans go nowhere:"
+            " pip install opentelemetry-distro opentelemetry-exporter-otlp, and start with"
+            " 'opentelemetry-instrument -- llmbridge serve ...'"
+        )
+
+
 def _keys(providers: Iterable[Provider]) -> str:
     """Which providers can be asked."""
     known = [row.name for row in providers if row.key]
@@ -322,4 +337,4 @@ def _flush(bridge: Bridge) -> None:
         bridge.flush()
     except BridgeError as error:
         # The calls go on; closing the store says it again, and then it counts.
-        logging.getLogger("llmbridge").error("%s", error.message)
+        _logger.error("%s", error.message)

@@ -142,6 +142,12 @@ class TracedStore(FollowedStore):
         span.end(_ns(end))
 
 
+def spans_go_nowhere() -> bool:
+    """True while no SDK of OpenTelemetry was set up in this process."""
+    trace: Any = import_module("opentelemetry.trace")
+    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def _of_interception(told: Interception) -> Attributes:
     found: dict[str, Any] = {
         "http.request.method": told.request.method,
