@@ -27,7 +27,7 @@ class Digester:
         self._changed = Condition()
         self._open: dict[str, list[Record]] = {}
         self._ended: deque[Ended] = deque()
-        self._busy = False
+        self._taken = self._done = 0
         self._thread: Thread | None = None
 
     def begin(self, interception: Interception) -> None:
@@ -47,6 +47,7 @@ class Digester:
             return
         with self._changed:
             self._ended.append((interception, records))
+            self._taken += 1
             if self._thread is None:
                 self._thread = Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
@@ -54,14 +55,15 @@ class Digester:
                 self._changed.notify_all()
 
     def wait(self) -> None:
-        """Return when all that has ended is digested."""
+        """Return when all that has ended so far is digested."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._ended and not self._busy)
+            goal = self._taken
+            self._changed.wait_for(lambda: self._done >= goal)
 
     def finish(self) -> None:
         """Wait, and end the thread; it starts again with the next call."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._ended and not self._busy)
+            self._changed.wait_for(lambda: self._done == self._taken)
             thread, self._thread = self._thread, None
             self._changed.notify_all()
         if thread is not None:
@@ -76,15 +78,15 @@ class Digester:
                 # leaves them to who reads.
                 if main_thread().is_alive():
                     _logger.exception("interception %r stays undigested", ended[0].id)
+            with self._changed:
+                self._done += 1
+                self._changed.notify_all()
 
     def _next(self) -> Ended | None:
         with self._changed:
-            self._busy = False
-            self._changed.notify_all()
             mine = current_thread()
             self._changed.wait_for(lambda: self._ended or self._thread is not mine, _IDLE_S)
             if not self._ended or self._thread is not mine:
                 self._thread = None if self._thread is mine else self._thread
                 return None
-            self._busy = True
             return self._ended.popleft()
