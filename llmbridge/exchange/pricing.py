@@ -8,6 +8,7 @@ from datetime import datetime
 from importlib import import_module
 
 from llmbridge.canon.messages import JsonObject, Usage
+from llmbridge.wire.loose_json import count
 
 _ELSEWHERE = {"xai": "x-ai", "moonshot": "moonshotai"}
 """Our provider names where the table has another; all others are the same or not in it."""
@@ -77,5 +78,4 @@ def _quantities(usage: Usage) -> dict[str, int]:
 
 def _within(raw: JsonObject, outer: str, inner: str) -> int:
     held: JsonObject = raw[outer] if isinstance(raw.get(outer), Mapping) else {}
-    count = held.get(inner)
-    return count if isinstance(count, int) else 0
+    return count(held.get(inner)) or 0

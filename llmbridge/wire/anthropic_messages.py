@@ -45,7 +45,7 @@ from llmbridge.wire.anthropic_encoder import (
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import anthropic_error, dump
 from llmbridge.wire.fast_json import loads, typed
-from llmbridge.wire.loose_json import is_list, is_object
+from llmbridge.wire.loose_json import count, counts_in, is_list, is_object
 from llmbridge.wire.sse import SSE
 
 STOP_REASONS: Mapping[str, StopReason] = MappingProxyType(
@@ -312,14 +312,13 @@ def _fail(error: Any, usage: Usage | None = None) -> Fail:
 
 def decode_usage(raw: dict[str, Any]) -> Usage:
     """Anthropic counts cached input apart from `input_tokens`, thinking inside `output_tokens`."""
-    counts = {key: value for key, value in raw.items() if isinstance(value, int)}
-    details = raw.get("output_tokens_details")
-    reasoning = details.get("thinking_tokens") if is_object(details) else None
+    known, details = counts_in(raw), raw.get("output_tokens_details")
+    reasoning = count(details.get("thinking_tokens")) if is_object(details) else None
     parts = (
-        counts.get("input_tokens"),
-        counts.get("cache_read_input_tokens"),
-        counts.get("cache_creation_input_tokens"),
-        counts.get("output_tokens"),
+        known.get("input_tokens"),
+        known.get("cache_read_input_tokens"),
+        known.get("cache_creation_input_tokens"),
+        known.get("output_tokens"),
     )
     total = sum(part or 0 for part in parts)
     return Usage(*parts, reasoning, total, raw)

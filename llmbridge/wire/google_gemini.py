@@ -37,7 +37,7 @@ from llmbridge.wire.google_gemini_encoder import (
     part_of,
     reason,
 )
-from llmbridge.wire.loose_json import is_list, is_object, objects, text
+from llmbridge.wire.loose_json import counts_in, is_list, is_object, objects, text
 from llmbridge.wire.sse import SSE
 
 _OPERATION = re.compile(r"/models/([^/:?]+):(stream)?[gG]enerateContent(?=\?|$)")
@@ -275,16 +275,16 @@ def _error(error: Any) -> tuple[str | None, str]:
 
 def decode_usage(raw: dict[str, Any]) -> Usage:
     """Google counts what it cached into the prompt, and thoughts beside the candidates."""
-    count = {name: value for name, value in raw.items() if isinstance(value, int)}
-    cached, thoughts = count.get("cachedContentTokenCount"), count.get("thoughtsTokenCount")
-    prompt, tools = count.get("promptTokenCount"), count.get("toolUsePromptTokenCount", 0)
-    said = count.get("candidatesTokenCount")
+    known = counts_in(raw)
+    cached, thoughts = known.get("cachedContentTokenCount"), known.get("thoughtsTokenCount")
+    prompt, tools = known.get("promptTokenCount"), known.get("toolUsePromptTokenCount", 0)
+    said = known.get("candidatesTokenCount")
     return Usage(
         input_tokens=None if prompt is None else max(0, prompt - (cached or 0)) + tools,
         cache_read_tokens=cached,
         output_tokens=None if said is None and thoughts is None else (said or 0) + (thoughts or 0),
         reasoning_tokens=thoughts,
-        total_tokens=count.get("totalTokenCount"),
+        total_tokens=known.get("totalTokenCount"),
         raw=raw,
     )
 

@@ -4,6 +4,8 @@ import re
 from typing import Any, TypeGuard
 
 _HUMP = re.compile(r"_([a-z])")
+_COUNTLESS = 2**40
+"""No answer takes so many tokens, and millions of answers that take fewer can be summed up in 64 bits."""
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -24,6 +26,19 @@ def objects(value: object) -> list[dict[str, Any]]:
 def text(value: object) -> str:
     """The string; empty for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def count(value: object) -> int | None:
+    """The number of tokens or the like; None for anything else, and for one that nobody can have counted."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < _COUNTLESS else None
+
+
+def counts_in(value: dict[str, Any]) -> dict[str, int]:
+    """The numbers in an object."""
+    found = {name: count(inner) for name, inner in value.items()}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def camel(name: str) -> str:

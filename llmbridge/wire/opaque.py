@@ -14,7 +14,7 @@ from llmbridge.errors import BridgeError
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import anthropic_error, openai_error
 from llmbridge.wire.fast_json import loads
-from llmbridge.wire.loose_json import is_object
+from llmbridge.wire.loose_json import counts_in, is_object
 from llmbridge.wire.sse import SSE
 
 
@@ -125,11 +125,11 @@ def _deltas(facts: dict[str, Any]) -> Iterator[Delta]:
 
 
 def _usage(raw: dict[str, Any]) -> Usage:
-    counts = {key: value for key, value in raw.items() if isinstance(value, int)}
+    known = counts_in(raw)
     return Usage(
-        input_tokens=counts.get("prompt_tokens", counts.get("input_tokens")),
-        output_tokens=counts.get("completion_tokens", counts.get("output_tokens")),
-        total_tokens=counts.get("total_tokens"),
+        input_tokens=known.get("prompt_tokens", known.get("input_tokens")),
+        output_tokens=known.get("completion_tokens", known.get("output_tokens")),
+        total_tokens=known.get("total_tokens"),
         raw=raw,
     )
 

@@ -7,7 +7,7 @@ input and reasoning inside the output; some hosts count them outside, which only
 from typing import Any, Literal
 
 from llmbridge.canon.messages import Usage
-from llmbridge.wire.loose_json import is_object
+from llmbridge.wire.loose_json import count, is_object
 
 
 def decode_usage(
@@ -46,8 +46,7 @@ def _outside(total: int | None, known: int, part: int) -> bool:
 
 
 def _count(raw: dict[str, Any], key: str) -> int | None:
-    value = raw.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return count(raw.get(key))
 
 
 def _detail(raw: dict[str, Any], group: str, key: str) -> int | None:

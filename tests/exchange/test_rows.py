@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -530,6 +531,18 @@ def test_sums_agree_with_the_frames_they_sum():
 
     assert used.reindex(ids.index).equals(ids["total_tokens"])
     assert came.reindex(ids.index, fill_value=0).tolist() == ids["events"].tolist()
+
+
+@pytest.mark.parametrize("count", ['"7"', "[7]", "1.5", "true", "-7", str(2**62), str(10**400)])
+def test_what_is_no_count_is_not_known(count):
+    """Taken for one, it breaks the sums of a frame, of a database, of budgets."""
+    counts = re.compile(rb'((_tokens|TokenCount)": ?)[0-9]+')
+    bodies = [counts.sub(rb"\g<1>" + count.encode(), each.body) for each in ALL]
+    odd = [replace(each, chunks=((0.5, said),)) for each, said in zip(ALL, bodies, strict=True)]
+
+    found = frames.interceptions(odd)
+
+    assert found.filter(regex="_tokens|cost_usd").fillna(0).eq(0).all(axis=None)
 
 
 @pytest.mark.parametrize("name", FRAMES)
