@@ -12,7 +12,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import cast
+from typing import cast, get_args
 
 from llmbridge.errors import BridgeError, End, Stopped
 from llmbridge.exchange.stop import STOPPED, Stop
@@ -173,6 +173,7 @@ class Reply:
         "_see",
         "_source",
         "_told",
+        "_wish",
         "at_once",
         "end",
         "error",
@@ -218,6 +219,7 @@ class Reply:
         self._see: tuple[Callable[[bytes], object], ...] = ()
         self._on_end: tuple[Callable[[Reply], None], ...] = () if on_end is None else (on_end,)
         self._told = False
+        self._wish: End | None = None
         self.stop: Stop | None = None
 
     def watch(
@@ -261,9 +263,10 @@ class Reply:
             return await self._stopped()
         try:
             chunk = await self._chunks.__anext__()
-        except CancelledError:
+        except CancelledError as reason:
             if stop is not None and stop.came():
                 return await self._stopped()
+            self._hear(end_told(reason) or "client_gone")
             raise
         except StopAsyncIteration:
             self._finish(self._sources_end("completed" if self.status < 400 else "upstream_error"))
@@ -312,11 +315,14 @@ class Reply:
             self._finish(told.error.end)
             raise told.error.loud(told.error.message) from told.error
 
-    async def aclose(self, end: End = "client_gone") -> None:
+    async def aclose(self, end: End | None = None) -> None:
         """Stop here. The reason travels down to the upstream; a reply that has ended keeps its own.
 
-        A client that leaves an error unread has missed nothing: the status has said how it ended.
+        Without one it is that of whoever reads this reply and was stopped itself, or else that the client left. A client
+        that leaves an error unread has missed nothing: the status has said how it ended.
         """
+        end = end or self._wish or "client_gone"
+        self._hear(end)
         if end == "client_gone" and self.status >= 400:
             end = "upstream_error"
         try:
@@ -327,6 +333,13 @@ class Reply:
                 await self._source.aclose(end)
         finally:
             self._finish(self._sources_end(end))
+
+    def _hear(self, wish: End) -> None:
+        """Note why this is going to end, also below: what reads those there may close them before we do."""
+        reply: Reply | None = self
+        while reply is not None and reply._wish is None:
+            reply._wish = wish
+            reply = reply._source
 
     def _sources_end(self, otherwise: End) -> End:
         return (self._source and self._source.end) or otherwise
@@ -345,6 +358,15 @@ class Reply:
 Handle = Callable[[Request], Awaitable[Reply]]
 Handler = Callable[[Call], Awaitable[Reply]]
 Interceptor = Callable[[Call, Handler], Awaitable[Reply]]
+
+
+def end_told(cancelled: BaseException) -> End | None:
+    """The end that a cancellation is: frontends cancel with it, and so does `Stop`."""
+    told: End
+    for told in get_args(End):
+        if told in cancelled.args:
+            return told
+    return None
 
 
 def no_farewell(error: BridgeError) -> bytes:

@@ -10,7 +10,16 @@ from os import urandom
 from typing import Protocol
 
 from llmbridge.errors import BridgeError, BridgeShutdown, End, Stopped, StoreUnavailable
-from llmbridge.exchange.call import Call, Caller, Handler, Headers, Received, Reply, Request
+from llmbridge.exchange.call import (
+    Call,
+    Caller,
+    Handler,
+    Headers,
+    Received,
+    Reply,
+    Request,
+    end_told,
+)
 from llmbridge.exchange.failure import error_reply
 from llmbridge.exchange.log import log_ended, log_received
 from llmbridge.exchange.printable import one_line
@@ -113,9 +122,7 @@ class Intake:
         except StoreUnavailable as error:
             return error_reply(shape(request, known.where), error)
         except BaseException as reason:
-            # Frontends cancel with the end that it is.
-            shutdown = "bridge_shutdown" in reason.args
-            self._close(opened, call, "bridge_shutdown" if shutdown else "client_gone", None)
+            self._close(opened, call, end_told(reason) or "client_gone", None)
             raise
         reply.headers = passed_on(reply.headers)
         return reply.watch(lambda ended: self._end(opened, call, ended), farewell=True)

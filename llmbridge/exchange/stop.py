@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import suppress
 
+from llmbridge.errors import Stopped
+
 STOPPED = "the call was stopped here"
 
 
@@ -48,5 +50,5 @@ class Stop:
         return sent is not None and not sent.uncancel()
 
     def _cancel(self) -> None:
-        if self._task is not None and self._sent is None and self._task.cancel():
+        if self._task is not None and self._sent is None and self._task.cancel(Stopped.end):
             self._sent = self._task

@@ -1,15 +1,21 @@
 """Calls that are ended from outside while they are under way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
 from llmbridge import Bridge, Context, Model, Script
-from llmbridge.exchange.call import Call, Headers, Reply
+from llmbridge.errors import Stopped
+from llmbridge.exchange.call import Call, Headers, Reply, Request
 from llmbridge.exchange.stopping import Stops
 
 FIRST = b'data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\n'
@@ -121,6 +127,93 @@ def test_a_client_of_the_server_hears_that_it_was_stopped() -> None:
 
     assert first == FIRST
     assert b"the call was stopped here" in rest
+
+
+def clock() -> str:
+    """Tell the time."""
+    return "noon"
+
+
+def asking(model: str) -> Request:
+    """A stream of Claude's dialect, or of Chat Completions."""
+    path = "messages" if model.startswith("claude") else "chat/completions"
+    said = [{"role": "user", "content": "Hi"}]
+    body: Any = {"model": model, "max_tokens": 9, "stream": True, "messages": said}
+    labelled = Headers({"content-type": "application/json"})
+    return Request("POST", f"http://localhost/v1/{path}", labelled, json.dumps(body).encode())
+
+
+CHANGED = pytest.mark.parametrize(
+    ("model", "changed"),
+    [
+        ("gpt-5-mini", Bridge),
+        ("gpt-5-mini", partial(Bridge, tools=[clock])),
+        ("claude-sonnet-5", partial(Bridge, routes={"claude-*": "openai/gpt-5-mini"})),
+    ],
+    ids=["relayed", "with tools", "translated"],
+)
+
+
+@CHANGED
+@pytest.mark.parametrize("end", ["client_gone", "bridge_shutdown", "interrupted"])
+async def test_why_a_stream_ended_is_on_record_however_it_was_changed(
+    model: str, changed: Callable[..., Bridge], end: str
+) -> None:
+    bridge = changed(Endless(), environ={})
+    reply = await bridge.handle(asking(model))
+    came = asyncio.Event()
+
+    async def read() -> None:
+        with suppress(Stopped):
+            async for _ in reply:
+                came.set()
+
+    task = asyncio.ensure_future(read())
+    await came.wait()
+    if end == "interrupted":
+        bridge.stop(bridge.inflight[0])
+    else:
+        task.cancel(end)
+    await asyncio.wait([task])
+    await reply.aclose()
+
+    assert (bridge.interceptions[0].end, bridge.records[0].end) == (end, end)
+
+
+@CHANGED
+async def test_a_stream_that_is_closed_while_nobody_waits_for_it_has_the_reason_too(
+    model: str, changed: Callable[..., Bridge]
+) -> None:
+    bridge = changed(Endless(), environ={})
+    reply = await bridge.handle(asking(model))
+    await anext(reply)
+
+    await reply.aclose("bridge_shutdown")
+
+    kept = bridge.interceptions[0].end, bridge.records[0].end
+    assert kept == ("bridge_shutdown", "bridge_shutdown")
+
+
+@pytest.mark.parametrize("end", ["client_gone", "bridge_shutdown", "interrupted"])
+async def test_why_an_answer_was_not_read_on_for_its_tools_is_on_record(end: str) -> None:
+    upstream = Endless()
+    bridge = Bridge(upstream, environ={}, tools=[clock])
+    asked = asking("gpt-5-mini")
+    asked = replace(asked, body=asked.body.replace(b"true", b"false"))
+
+    async def ask() -> None:
+        async with aclosing(await bridge.handle(asked)):
+            pass
+
+    task = asyncio.ensure_future(ask())
+    await upstream.asked.wait()
+    if end == "interrupted":
+        bridge.stop(bridge.inflight[0])
+    else:
+        task.cancel(end)
+    await asyncio.wait([task])
+
+    assert (bridge.interceptions[0].end, bridge.records[0].end) == (end, end)
 
 
 async def test_who_cancels_the_task_itself_is_not_told_of_a_stop() -> None:
