@@ -389,7 +389,8 @@ class Bridge(Clients, Inspected):
     def _portal_if_needed(self) -> "BlockingPortal | None":
         """Where sync clients are served; None while every call can be answered at once, in the client's thread."""
         parts = (self.upstream, self.store, self._faults)
-        if not self._intercepted and all(getattr(part, "at_once", False) for part in parts):
+        waits = self._intercepted or self._calliope is not None
+        if not waits and all(getattr(part, "at_once", False) for part in parts):
             return None
         return self._portal.open()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import anyio.lowlevel
 import httpx2
 import pytest
 from pytest_httpserver import HTTPServer
@@ -15,6 +16,7 @@ from llmbridge.errors import UpstreamError
 from llmbridge.frontends.calliope import Calliope
 from llmbridge.upstreams.lines import fail
 from llmbridge.upstreams.live import Live
+from llmbridge.upstreams.replay import Replay
 from llmbridge.upstreams.script import Script
 from llmbridge.upstreams.web import Crawled, Crawler, Recorded, SearchResult
 from tests.shared import SHARED, needs_shared
@@ -168,6 +170,20 @@ def test_a_failed_search_says_why(serve: Any, said: str, status: int, error: str
     answer = serve(options=Calliope(fails)).post("/web", {"query": "x"}, HEADERS)
 
     assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+def test_a_search_may_wait_where_a_replay_answers_without_a_socket() -> None:
+    async def slow(query: str, count: int) -> list[SearchResult]:
+        await anyio.lowlevel.checkpoint()
+        return [FOUND]
+
+    with (
+        Bridge(Replay([]), calliope=Calliope(slow)) as bridge,
+        httpx2.Client(transport=bridge.transport(), base_url="http://bridge") as client,
+    ):
+        answer = client.post("/web", json={"query": "what"}, headers=HEADERS)
+
+    assert (answer.status_code, answer.json()[0]["url"]) == (200, FOUND.url)
 
 
 def test_what_a_search_of_ones_own_raises_is_answered(serve: Any) -> None:
