@@ -141,15 +141,29 @@ def test_a_value_of_the_environment_cannot_add_keys(tmp_path: Path) -> None:
 MISTAKES = {
     "prot: 1": "FILE: there is no key 'prot': do you mean 'port'?",
     "zzz: 1": "FILE: there is no key 'zzz': there are host, port, token, ",
-    "port: many": "FILE: port: expected `int | null`, got `str`",
-    "log: loud": "FILE: log: invalid enum value 'loud': there are warning, info, debug",
-    "replay: a\nmode: never": "FILE: mode: invalid enum value 'never': there are none, once, ",
+    "port: many": "FILE: port is 'many': give a whole number",
+    "port: 80.5": "FILE: port is 80.5: give a whole number",
+    "metrics: maybe": "FILE: metrics is 'maybe': give true or false",
+    "metrics:": "FILE: metrics is empty: give true or false",
+    "token: 1234": "FILE: token is a whole number: give text, in quotes",
+    "providers: {name: a, key: hush}": "FILE: providers is keys with values: give a list",
+    "breaker: true": "FILE: breaker is true: give keys with values",
+    "replay: [a, 1]": "FILE: replay[1] is 1: give text, in quotes",
+    "replay: 1": "FILE: replay is 1: give text or a list",
+    "client_keys: always": "FILE: client_keys is 'always': give one of true, false, first",
+    "log: loud": "FILE: log is 'loud': give one of warning, info, debug",
+    "replay: a\nmode: never": "FILE: mode is 'never': give one of none, once, ",
     "providers: [{name: a, base_url: 'http://b', auth: x}]": (
-        "FILE: providers[0].auth: invalid enum value 'x': there are bearer, x-api-key, "
+        "FILE: providers[0].auth is 'x': give one of bearer, x-api-key, "
     ),
-    "routes: [a]": "FILE: routes: expected `object`, got `array`",
-    "routes: {a: 1}": "FILE: routes[...]: expected `str`, got `int`",
-    "providers: [{name: a}]": "FILE: providers[0]: object missing required field `base_url`",
+    "routes: [a]": "FILE: routes is a list: give keys with values",
+    "routes: {b: openai, a: 1}": "FILE: routes.a is 1: give text, in quotes",
+    "routes: {1: openai}": "FILE: routes has a key that is no text: write it in quotes",
+    "passthrough: {openai: /files}": "FILE: passthrough.openai is '/files': give a list",
+    "providers: [{name: a}]": "FILE: providers[0] has no base_url: give one",
+    "providers: [{name: a, base_url: 'http://b', key: c, keys: [d]}]": (
+        "FILE: providers[0] has key and keys: give one of them"
+    ),
     "providers: [{name: a, base_url: b, kay: c}]": (
         "FILE: there is no key 'providers[0].kay': do you mean 'key'?"
     ),
@@ -176,7 +190,7 @@ MISTAKES = {
     "port: 1\ntoken: a\nport: 2": "FILE is not plain data: 'port' is there twice in line 3",
     "routes:\n  a: openai\n  a: groq": "FILE is not plain data: 'a' is there twice in line 3",
     '{"port": 1,\n"port": 2}': "FILE is not JSON: 'port' is there twice, give it once",
-    "1: a": "FILE: ",
+    "1: a": "FILE: the file has a key that is no text: write it in quotes",
     "a: b: c": "FILE is not YAML: ",
     "a: !!python/object/apply:os.system [id]": "FILE is not plain data: ",
     "provider: proxy": "FILE: base_url: proxy provider requires base_url",
@@ -336,7 +350,7 @@ def test_people_come_in_with_tokens_of_the_file_or_their_hashes(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("people: [{name: a}]", "people[0]: object missing required field `token`"),
+        ("people: [{name: a}]", "people[0] has no token: give one"),
         ("people: [{name: a, token: hush}]", "people[0]: the token of 'a' is shorter than 16"),
         ("people: [{name: a, tokens: x}]", "there is no key 'people[0].tokens'"),
         (
@@ -378,7 +392,7 @@ rate_limits:
         ("budgets: [{actor: a}]", "budgets[0]: a budget of nothing: give usd, tokens, or both"),
         (
             "budgets: [{usd: 1, per: week}]",
-            "budgets[0].per: invalid enum value 'week': there are day",
+            "budgets[0].per is 'week': give one of day, month",
         ),
         ("budgets: [{dollars: 1}]", "there is no key 'budgets[0].dollars'"),
         (

@@ -266,6 +266,8 @@ def _check_providers(path: str, rows: Iterable[ProviderRow]) -> None:
                 raise ConfigurationError(
                     f"{key}.dialects: there is no {name!r}: there are {', '.join(DIALECTS)}"
                 )
+        if row.key and row.keys:
+            raise ConfigurationError(f"{key} has key and keys: give one of them")
         if not row.dialects:
             raise ConfigurationError(f"{key}.dialects is empty: name one, such as openai.chat")
         try:

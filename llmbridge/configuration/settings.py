@@ -1,13 +1,12 @@
 """What a configuration file may say, checked key by key."""
 
-import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
+from llmbridge.configuration.complaint import complaint
 from llmbridge.errors import ConfigurationError
 from llmbridge.providers import Auth
 from llmbridge.upstreams.source import Mode
@@ -24,6 +23,7 @@ LogFormat = Literal["text", "json"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "log": get_args(LogLevel),
     "log_format": get_args(LogFormat),
+    "client_keys": ("true", "false", "first"),
     "mode": get_args(Mode),
     "auth": get_args(Auth),
     "per": ("day", "month"),
@@ -197,29 +197,15 @@ def checked(path: str, kind: type[_Kind], tree: dict[str, Any]) -> _Kind:
         # Not strict: what comes from the environment is text, also where a number is meant.
         return msgspec.convert(tree, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{path}: {_complaint(str(error), tree)}") from error
+        keys = _keys_of(str(error), bitop=tree.get("provider") == "proxy")
+        raise ConfigurationError(
+            f"{path}: {complaint(str(error), tree, keys, _CHOICES)}"
+        ) from error
 
 
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`", re.DOTALL)
-
-
-def _complaint(message: str, tree: dict[str, Any]) -> str:
-    """What msgspec says, with the key in front."""
-    said, _, where = message.partition(" - at `$")
-    key = where.removesuffix("`").removeprefix(".")
-    if unknown := _UNKNOWN.match(said):
-        full = f"{key}.{unknown[1]}" if key else unknown[1]
-        known = _keys_of(key, bitop=tree.get("provider") == "proxy")
-        near = get_close_matches(unknown[1], known, 1)
-        return f"there is no key {full!r}: " + (
-            f"do you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        )
-    if said.startswith("Invalid enum value") and (choices := _CHOICES.get(key.rpartition(".")[2])):
-        said += f": there are {', '.join(choices)}"
-    return f"{key or 'the file'}: {said[:1].lower()}{said[1:]}"
-
-
-def _keys_of(place: str, *, bitop: bool) -> tuple[str, ...]:
+def _keys_of(message: str, *, bitop: bool) -> tuple[str, ...]:
+    """What may stand where the message is about."""
     if bitop:
         return Proxied.__struct_fields__
-    return _ROWS.get(place.partition("[")[0], Settings).__struct_fields__
+    top = message.rpartition("`$.")[2].rstrip("`").partition("[")[0]
+    return _ROWS.get(top, Settings).__struct_fields__
