@@ -54,22 +54,23 @@ def check_bound(name: str, given: object) -> None:
 
 
 def time_of(name: str, value: object) -> datetime:
-    """A bound as a time with its zone; a date is its midnight.
+    """A bound as a time in UTC; a date is its midnight.
 
     Raises:
         ConfigurationError: it is none.
     """
     try:
         bound = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        bound = None
-    if isinstance(bound, date) and not isinstance(bound, datetime):
-        bound = datetime.combine(bound, time())
-    if not isinstance(bound, datetime):
-        raise ConfigurationError(
-            f"{name}={value!r} is no time: give a datetime, a date, or ISO 8601 text such as '2026-11-20T08:00'"
-        )
-    return bound if bound.tzinfo else bound.replace(tzinfo=UTC)
+        if isinstance(bound, date) and not isinstance(bound, datetime):
+            bound = datetime.combine(bound, time())
+        if isinstance(bound, datetime):
+            return (bound if bound.tzinfo else bound.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        # No ISO 8601, pandas' NaT, or outside the years that Python knows once it is in UTC.
+        pass
+    raise ConfigurationError(
+        f"{name}={value!r} is no time: give a datetime, a date, or ISO 8601 text such as '2026-11-20T08:00'"
+    )
 
 
 def _is_list(given: object) -> TypeGuard[Iterable[object]]:

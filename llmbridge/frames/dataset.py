@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from importlib import import_module
 from itertools import chain, groupby
 from operator import itemgetter
@@ -158,5 +158,4 @@ def _lives(pid: str) -> bool:
 
 
 def _midnight(since: date | datetime | str) -> datetime:
-    time = time_of("since", since).astimezone(UTC)
-    return time.replace(hour=0, minute=0, second=0, microsecond=0)
+    return time_of("since", since).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -50,7 +50,7 @@ def pieces_of(source: Source, since: datetime | None, progress: Progress | None)
 
 def day_of(start: datetime | None) -> str:
     """The day of a call."""
-    return UNKNOWN if start is None else f"{start.astimezone(UTC):%Y-%m-%d}"
+    return UNKNOWN if start is None else start.astimezone(UTC).date().isoformat()
 
 
 def rows_of(frame: str, entries: Iterable[Entry], schema: Any = None) -> Any:

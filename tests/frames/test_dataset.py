@@ -73,6 +73,15 @@ def test_what_has_no_start_has_a_place_too(tmp_path):
     assert pd.read_parquet(tmp_path / "interceptions")["day"].tolist() == ["unknown"]
 
 
+def test_days_of_any_year_are_in_the_order_of_their_names(tmp_path):
+    early = record(*FIXTURES[0], started_at=NOON.replace(year=900))
+
+    export([early], tmp_path)
+
+    assert days_of(tmp_path / "interceptions") == ["day=0900-11-20"]
+    assert frames.interceptions(tmp_path, since=NOON).empty
+
+
 def test_what_comes_while_it_writes_is_left_for_the_next_time(tmp_path):
     class Growing:
         read = 0
