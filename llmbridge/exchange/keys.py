@@ -94,17 +94,21 @@ class KeyPool:
             return rest is None or rest.until_s <= self._monotonic()
 
     def _welcome(self, call: Call, key: str) -> None:
-        if self._rests:
+        # A call that was under way before the key was laid aside says nothing of it.
+        if self._rests and self._ready(call, key):
             with self._lock:
                 self._rests.pop((call.provider.name, key), None)
 
     def _lay_aside(self, call: Call, key: str, status: int, wanted_s: float | None) -> None:
         with self._lock:
             rest = self._rests.setdefault((call.provider.name, key), _Rest())
-            doubled_s = FIRST_REST_S * 2.0 ** min(rest.times, 10)
+            now_s = self._monotonic()
+            if rest.until_s <= now_s:
+                # Calls that were under way together say it together.
+                rest.times += 1
+            doubled_s = FIRST_REST_S * 2.0 ** min(rest.times - 1, 10)
             rest_s = min(doubled_s if wanted_s is None else wanted_s, LONGEST_REST_S)
-            rest.status, rest.until_s = status, self._monotonic() + rest_s
-            rest.times += 1
+            rest.status, rest.until_s = status, now_s + rest_s
         name = call.provider.name
         _logger.warning(
             "%r: status %d; the key %s of %r rests for %.0f s",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+import anyio
 import pytest
 
 from llmbridge.bridge import Bridge
@@ -35,11 +36,14 @@ class Upstream:
         self.replies: list[Reply] = []
         self.answers: Mapping[str, int | tuple[int, dict[str, str]]] = answers
         self.replayed = False
+        self.hold: anyio.Event | None = None
 
     async def __call__(self, call: Call) -> Reply:
         name = {ONE: "one", TWO: "two", THREE: "three"}[call.provider.key or ""]
         self.asked.append(name)
         answer = self.answers.get(name, 200)
+        if self.hold is not None:
+            await self.hold.wait()
         status, fields = (answer, {}) if isinstance(answer, int) else answer
         reply = Reply(status, Headers(fields), once(name.encode()), replayed=self.replayed)
         self.replies.append(reply)
@@ -103,6 +107,38 @@ async def test_a_key_rests_twice_as_long_each_time_that_the_provider_does_not_sa
         await ask()
         ask.clock.now_s += 0.1
         assert ask.upstream.asked == ["one", "two", "two"]
+
+
+async def test_calls_at_once_make_a_key_rest_no_longer_than_one() -> None:
+    ask, at_once = Asking(Upstream(one=401), ONE, TWO), anyio.Event()
+    ask.upstream.hold = at_once
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        at_once.set()
+    ask.upstream.asked.clear()
+
+    ask.clock.now_s += 60
+    await ask()
+
+    assert ask.upstream.asked == ["one", "two"]
+
+
+async def test_a_call_that_was_under_way_before_does_not_end_a_rest() -> None:
+    ask, late = Asking(Upstream(one=200), ONE, TWO), anyio.Event()
+    ask.upstream.hold = late
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        ask.upstream.answers, ask.upstream.hold = {"one": FULL}, None
+        await ask()
+        late.set()
+    ask.upstream.asked.clear()
+
+    await ask()
+
+    assert ask.upstream.asked == ["two"]
 
 
 async def test_a_key_that_was_taken_again_begins_anew() -> None:
