@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, TypeVar
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.entry import utc
 from llmbridge.exchange.record import Interception
 
 if TYPE_CHECKING:
@@ -31,5 +32,5 @@ def matching(kind: type[Kept], kept: Iterable[Kept], filters: Mapping[str, objec
 
 
 def by_start(interceptions: Iterable[Interception]) -> list[Interception]:
-    """The same, the earliest first."""
-    return sorted(interceptions, key=lambda interception: interception.started_at)
+    """The same, the earliest first; of one moment by their ids, as frames have them."""
+    return sorted(interceptions, key=lambda each: (utc(each.started_at), each.id))

@@ -20,7 +20,7 @@ from llmbridge.exchange.spending import Spent
 from llmbridge.stores import sql_digests
 from llmbridge.stores.conditions import Progress
 from llmbridge.stores.digester import Digester
-from llmbridge.stores.filters import matching
+from llmbridge.stores.filters import by_start, matching
 from llmbridge.stores.postgres import PostgresDatabase
 from llmbridge.stores.sql_digests import UNDIGESTED
 from llmbridge.stores.sql_migrations import Versioned, migrate
@@ -174,8 +174,7 @@ class SqlStore:
         """
         matching(Interception, (), filters)
         query = _filtered(INTERCEPTIONS, INTERCEPTION_COLUMNS, filters)
-        query = query.order_by(INTERCEPTIONS.c.started_at, INTERCEPTIONS.c.id)
-        return matching(Interception, map(interception_of, self._rows(query)), filters)
+        return by_start(matching(Interception, map(interception_of, self._rows(query)), filters))
 
     def records(self, **filters: object) -> list[Record]:
         """Records in the order they were made, as far as they are written.

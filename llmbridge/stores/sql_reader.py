@@ -14,6 +14,7 @@ from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores import sql_arrow, sql_digests
 from llmbridge.stores.arrow import KEY
 from llmbridge.stores.conditions import Condition, Progress
+from llmbridge.stores.filters import by_start
 from llmbridge.stores.sql_digests import TABLES, UNDIGESTED
 from llmbridge.stores.sql_prune import Changed
 from llmbridge.stores.sql_rows import interception_of, record_of
@@ -133,14 +134,13 @@ class SqlReader:
             kept = select(RECORDS).where(RECORDS.c.interception_id.in_(page))
             records: dict[str, list[Record]] = {}
             with self._database.engine.connect() as connection:
-                in_order = told.order_by(INTERCEPTIONS.c.started_at, INTERCEPTIONS.c.id)
-                rows = connection.execute(in_order).mappings().all()
+                rows = connection.execute(told).mappings().all()
                 for row in connection.execute(kept.order_by(RECORDS.c.seq)).mappings():
                     records.setdefault(row["interception_id"], []).append(record_of(dict(row)))
-            calls: list[tuple[Interception | None, list[Record]]] = []
-            for row in rows:
-                interception = interception_of(dict(row))
-                calls.append((interception, records.pop(interception.id, [])))
+            calls: list[tuple[Interception | None, list[Record]]] = [
+                (interception, records.pop(interception.id, []))
+                for interception in by_start(interception_of(dict(row)) for row in rows)
+            ]
             yield [*calls, *((None, alone) for alone in records.values())]
 
 

@@ -62,6 +62,15 @@ async def test_interceptions_come_by_start_time(store):
     assert [each.id for each in store.interceptions()] == ["early", "middle", "late"]
 
 
+async def test_interceptions_of_one_moment_come_by_their_ids(store):
+    for id in ("b", "a", "B"):
+        await store.begin(asked(id))
+    without_zone = replace(asked("c"), started_at=NOON.replace(tzinfo=None))
+    await store.begin(without_zone)
+
+    assert [each.id for each in store.interceptions()] == ["B", "a", "b", "c"]
+
+
 async def test_a_filter_names_a_field_and_its_value(store):
     made = [answered("a"), answered("b", model="m", started_at=NOON), answered("b", round=1)]
     for record in made:
