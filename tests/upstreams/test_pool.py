@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from llmbridge.errors import StreamTruncated, UpstreamTimeout
-from llmbridge.upstreams.answer import Times, Unanswered
+from llmbridge.upstreams.answer import Outgoing, Times, Unanswered
 from llmbridge.upstreams.pool import Pools
 from tests.upstreams.faulty import (
     JSON,
@@ -23,7 +23,7 @@ KEPT = says(whole(b"{}", [*JSON, ("set-cookie", "a=1"), ("X-Two", "1"), ("x-two"
 
 
 async def read_all(pools: Pools, url: str, *, fresh: bool = False) -> bytes:
-    answer = await pools.send("POST", url, [("x", "1")], b"{}", fresh=fresh)
+    answer = await pools.send(Outgoing("POST", url, [("x", "1")], b"{}"), fresh=fresh)
     body = b""
     while piece := await answer.read():
         body += piece
@@ -34,7 +34,7 @@ async def read_all(pools: Pools, url: str, *, fresh: bool = False) -> bytes:
 async def test_an_answer_has_its_status_and_its_fields_as_they_came() -> None:
     async with Provider(KEPT) as provider:
         pools = Pools(TIMES)
-        answer = await pools.send("POST", provider.url, [], b"{}")
+        answer = await pools.send(Outgoing("POST", provider.url, [], b"{}"))
         await answer.aclose()
         await pools.aclose()
 
@@ -68,7 +68,7 @@ async def test_a_connection_closed_before_the_head_is_told_apart() -> None:
     async with Provider(hangs_up) as provider:
         pools = Pools(TIMES)
         with pytest.raises(Unanswered, match="closed the connection without an answer"):
-            await pools.send("POST", f"{provider.url}/a?key=secret", [], b"{}")
+            await pools.send(Outgoing("POST", f"{provider.url}/a?key=secret", [], b"{}"))
         await pools.aclose()
 
 
@@ -76,7 +76,7 @@ async def test_messages_leave_out_the_query() -> None:
     async with Provider(holds()) as provider:
         pools = Pools(Times(connect_s=1, idle_s=0.02, total_s=5))
         with pytest.raises(UpstreamTimeout) as caught:
-            await pools.send("POST", f"{provider.url}/a?key=secret", [], b"{}")
+            await pools.send(Outgoing("POST", f"{provider.url}/a?key=secret", [], b"{}"))
         await pools.aclose()
 
     assert caught.value.message == (
@@ -94,7 +94,7 @@ async def test_a_read_may_be_cancelled_and_tried_again() -> None:
 
     async with Provider(hesitates) as provider:
         pools = Pools(TIMES)
-        answer = await pools.send("POST", provider.url, [], b"")
+        answer = await pools.send(Outgoing("POST", provider.url, [], b""))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await answer.read()
@@ -109,7 +109,7 @@ async def test_a_read_may_be_cancelled_and_tried_again() -> None:
 async def test_what_came_before_a_break_is_read_first() -> None:
     async with Provider(says(chunked_head(), chunk(b"one"), chunk(b"two"))) as provider:
         pools = Pools(TIMES)
-        answer = await pools.send("POST", provider.url, [], b"")
+        answer = await pools.send(Outgoing("POST", provider.url, [], b""))
         await provider.emptied()
         for _turn_of_the_loop in range(20):
             await asyncio.sleep(0)
@@ -125,7 +125,7 @@ async def test_what_came_before_a_break_is_read_first() -> None:
 async def test_whoever_waits_is_woken_by_a_chunk_that_is_none() -> None:
     async with Provider(says(chunked_head(), chunk(b"one"), b"garbage\r\n")) as provider:
         pools = Pools(TIMES)
-        answer = await pools.send("POST", provider.url, [], b"")
+        answer = await pools.send(Outgoing("POST", provider.url, [], b""))
         came = await answer.read()
         with pytest.raises(StreamTruncated):
             await answer.read()
