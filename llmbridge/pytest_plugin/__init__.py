@@ -5,11 +5,26 @@ import os
 import pytest
 
 from llmbridge.pytest_plugin import options
-from llmbridge.pytest_plugin.fixtures import fake_llm, llm_bridge, llm_cassette
+from llmbridge.pytest_plugin.fixtures import (
+    OF_SESSION,
+    fake_llm,
+    llm_bridge,
+    llm_cassette,
+    session_fake_llm,
+    session_llm_bridge,
+    session_llm_cassette,
+)
 from llmbridge.pytest_plugin.hooks import Hooks
 from llmbridge.pytest_plugin.run import Run
 
-__all__ = ["fake_llm", "llm_bridge", "llm_cassette"]
+__all__ = [
+    "fake_llm",
+    "llm_bridge",
+    "llm_cassette",
+    "session_fake_llm",
+    "session_llm_bridge",
+    "session_llm_cassette",
+]
 
 _HOOKS: pytest.StashKey[Hooks] = pytest.StashKey()
 
@@ -32,7 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{options.MARKER}(name, mode, match, ignore, normalize, strict, speed, unused): "
         "answer the test's LLM calls from its cassette.",
     )
-    config.pluginmanager.register(_prepare(config), "llmbridge-hooks")
+    hooks = _prepare(config)
+    config.stash[OF_SESSION] = hooks.of_session
+    config.pluginmanager.register(hooks, "llmbridge-hooks")
 
 
 def _prepare(config: pytest.Config) -> Hooks:

@@ -1,6 +1,7 @@
 """What happens around each test, and at the end of the run."""
 
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from llmbridge.pytest_plugin.summary import Tally
 
 if TYPE_CHECKING:
     from llmbridge.pytest_plugin.orphans import Orphans
+    from llmbridge.pytest_plugin.turn import Turn
 
 _NAMES = tuple(name.encode() for name in (*FIXTURES, MARKER))
 _SENT = "llmbridge"
@@ -35,6 +37,7 @@ class Hooks:
         self.run = run
         self.tally = Tally()
         self.orphans: Orphans | None = _watching() if run.settings.orphans else None
+        self._of_session: dict[str, Turn] = {}
 
     def pytest_pycollect_makemodule(self, module_path: Path) -> None:
         """Clients made by a module that is about to be imported are covered, too."""
@@ -67,6 +70,32 @@ class Hooks:
             except pytest.UsageError as error:
                 raise pytest.fail.Exception(str(error), pytrace=False) from None
 
+    @contextmanager
+    def of_session(self, root: Path, *names: str) -> "Generator[Turn]":
+        """A turn for the fixtures that name one of these. A part of the tests may play a part of its cassette."""
+        turn = self.run.of_session(root)
+        self._of_session.update(dict.fromkeys(names, turn))
+        try:
+            yield turn
+        finally:
+            for name in names:
+                del self._of_session[name]
+            verdict = turn.verdict()
+            turn.passed = turn.passed and not turn.misses
+            self.run.let_go(turn)
+            self.tally.add(turn, turn.finish())
+        if verdict:
+            pytest.fail(verdict, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        """What a fixture asks while it is made is answered by the one of the session's that it names."""
+        turn = next(filter(None, map(self._of_session.get, fixturedef.argnames)), None)
+        if turn is None:
+            return (yield)
+        with self.run.lent(turn):
+            return (yield)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """A test that passed is asked what it missed."""
@@ -76,11 +105,11 @@ class Hooks:
         try:
             result = yield
         except BaseException as error:
-            verdict = turn.verdict()
+            verdict = self._verdict(turn)
             if verdict and not isinstance(error, pytest.skip.Exception):
                 error.add_note(verdict)
             raise
-        verdict = turn.verdict() or self._leftovers(item)
+        verdict = self._verdict(turn) or self._leftovers(item)
         if verdict:
             pytest.fail(verdict, pytrace=False)
         turn.passed = True
@@ -100,7 +129,7 @@ class Hooks:
             turn.passed = False
             raise
         finally:
-            verdict = turn.verdict()
+            verdict = self._verdict(turn)
             turn.passed = turn.passed and not verdict
             self.run.end(turn)
             recording = turn.finish()
@@ -142,6 +171,11 @@ class Hooks:
         if terminalreporter.verbosity > 0:
             for note in self.tally.notes:
                 terminalreporter.write_line(f"  {note}")
+
+    def _verdict(self, turn: "Turn") -> str | None:
+        """What the test missed, and what the session's fixtures did since this was asked last."""
+        turns = dict.fromkeys((turn, *self._of_session.values()))
+        return "\n".join(filter(None, (each.verdict() for each in turns))) or None
 
     def _leftovers(self, item: pytest.Item) -> str | None:
         turn = item.stash[TURN]

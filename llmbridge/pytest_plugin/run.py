@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from llmbridge.pytest_plugin.session_bridge import SessionBridge
     from llmbridge.pytest_plugin.turn import Turn
 
-FIXTURES = ("llm_bridge", "llm_cassette", "fake_llm")
+SESSION_FIXTURES = ("session_llm_bridge", "session_llm_cassette", "session_fake_llm")
+FIXTURES = ("llm_bridge", "llm_cassette", "fake_llm", *SESSION_FIXTURES)
 
 
 class Run:
@@ -94,16 +95,46 @@ class Run:
         self._block(not self.turn.may_spend)
         return self.turn
 
+    def of_session(self, root: Path) -> "Turn":
+        """A turn beside those of the tests, with a cassette of its own."""
+        from llmbridge.pytest_plugin.turn import Turn  # noqa: PLC0415
+
+        path = root / "cassettes" / "session.yaml"
+        turn = Turn(".", path, self.settings.wanted(None), self._bridge)
+        turn.passed = True
+        return turn
+
+    @contextmanager
+    def lent(self, turn: "Turn") -> Generator[None]:
+        """It is this one's turn for a while, whoever's it was."""
+        before, self.turn = self.turn, turn
+        self.cover()
+        self._block(not turn.may_spend)
+        try:
+            yield
+        except BaseException:
+            turn.passed = False
+            raise
+        finally:
+            self.turn = before
+            self._block(before is None or not before.may_spend)
+            if before is None and not self.settings.covering:
+                self.environment.restore()
+
     def end(self, turn: "Turn") -> None:
         """Nobody's turn, until the next."""
         self.turn = None
         if turn.passed and turn.wanted.mode == "rewrite":
             self._rewritten.add(turn.path)
-        if self._portal is not None and turn.may_spend:
-            self._portal.call(turn.let_go)
+        self.let_go(turn)
         self._block(True)
         if not self.settings.covering:
             self.environment.restore()
+
+    def let_go(self, turn: "Turn") -> None:
+        """Close the connections that it has on the server's loop."""
+        if self._portal is not None and turn.may_spend:
+            self._portal.call(turn.let_go)
 
     @contextmanager
     def left_alone(self) -> Generator[None]:
