@@ -47,6 +47,7 @@ from llmbridge.exchange.stream_usage import ask_for_usage
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.exchange.translate import translate
 from llmbridge.exchange.watching import Watchers
+from llmbridge.frontends.admission import LOOPBACK_HOSTS, host_names, token_for
 from llmbridge.frontends.clients import Clients
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.portal import Portal
@@ -126,7 +127,7 @@ class Bridge(Clients, Inspected):
         self._upstreams: list[Handler] = [Live() if upstream is None else upstream]
         self.store: Store = open_store(store)
         self._router = Router(rows, routes)
-        self._allowed_hosts = tuple(allowed_hosts)
+        self._allowed_hosts = host_names(allowed_hosts)
         self._people = People(people)
         keys = {key for row in rows for key in row.keys}
         redactor = Redactor(secrets_of(environ) | keys | getattr(self.store, "secrets", set[str]()))
@@ -412,7 +413,6 @@ class Bridge(Clients, Inspected):
         origins: Collection[str],
         max_in_flight: int,
     ) -> "ASGIApp":
-        from llmbridge.frontends.admission import LOOPBACK_HOSTS, token_for
         from llmbridge.frontends.asgi import ASGIApp, Limits
 
         self._upstream_part("prepare")

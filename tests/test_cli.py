@@ -478,6 +478,9 @@ def spoken(
         ("--config nowhere.yaml", "nowhere.yaml cannot be read: No such file or directory"),
         ("--config pyproject.toml", "pyproject.toml: there is no key 'build-system'"),
         ("--store notes.txt", "--store 'notes.txt'"),
+        ("--store sqlite:///a.db?mode=ro", "--store 'sqlite:///a.db?mode=ro'"),
+        ("--allowed-host https://llm.example.org", "the allowed host 'https://llm.example.org' is"),
+        ("--host 192.0.2.1 --allow-remote", "give an address of this machine, or 0.0.0.0"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(

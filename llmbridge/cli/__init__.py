@@ -4,6 +4,7 @@ What a command does is imported when it runs, so that help is quick.
 """
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -84,7 +85,7 @@ _SPELLED = (
     ("since=", "--since "),
     ("until=", "--until "),
     ("store=", "--store "),
-    (", a Store, or None for memory", ", or memory"),
+    ("a Store, or None for memory", "or memory"),
     ("token=None", "--no-token"),
     ("token=", "--token "),
 )
@@ -113,7 +114,8 @@ def main() -> None:
 def _as_options(message: str) -> str:
     """A message of the library in the words of the command line."""
     for argument, option in _SPELLED:
-        message = message.replace(argument, option)
+        # What follows another character is part of a value.
+        message = re.sub(rf"(?<!\S){re.escape(argument)}", option, message)
     return message
 
 

@@ -137,7 +137,7 @@ def _direct(said: Settings, bridge: Bridge, server: Server) -> None:
     say = _speaker(said)
     say(_directions(server, made=said.token in (None, "auto")))
     if server.guarded or said.no_token:
-        say(_keys(bridge.providers))
+        say(_keys(bridge.providers, clients_bring=bool(said.client_keys)))
     if said.traces:
         _check_tracing()
 
@@ -322,11 +322,13 @@ def _check_tracing() -> None:
         )
 
 
-def _keys(providers: Iterable[Provider]) -> str:
+def _keys(providers: Iterable[Provider], *, clients_bring: bool) -> str:
     """Which providers can be asked."""
     known = [row.name for row in providers if row.key]
     if known:
         return f"keys for: {', '.join(known)}"
+    if clients_bring:
+        return "no provider has a key: clients bring theirs"
     return (
         "no provider has a key: set OPENAI_API_KEY, ANTHROPIC_API_KEY or the like and start again"
     )

@@ -42,7 +42,8 @@ class NotItself:
             if server.port == origin.port and server.running and _origin(server.url) == origin:
                 raise UpstreamError(
                     f"{call.provider.name!r} leads back to this bridge at {call.provider.base_url}:"
-                    " unset its base URL variable, or give base_urls={...}"
+                    f" unset its base URL variable, or give another with --upstream {call.provider.name}=URL,"
+                    f" in Python Bridge(base_urls={{{call.provider.name!r}: URL}})"
                 )
         return forward(call)
 

@@ -268,7 +268,7 @@ class Router:
         if name not in self.providers:
             known = ", ".join(self.providers)
             raise ConfigurationError(
-                f"{what} leads to {name!r}, which is no provider: add it with providers=[...]"
+                f"{what} leads to {name!r}, which is no provider: add it to providers,"
                 f" or take one of {known}"
             )
         return self.providers[name]
@@ -368,7 +368,9 @@ def _meant(path: str) -> str:
         return f"is it /v1{path}? The base URL has to end in /v1"
     if path.startswith("/model-proxy/") or path.removeprefix("/api") in ("/web", "/crawl"):
         return "Calliope's proxy is off, switch it on with Bridge(calliope=Calliope(...))"
-    return "counters are off, count with Bridge(store=MeteredStore())" if path == "/metrics" else ""
+    if path == "/metrics":
+        return "counters are off, start with --metrics, in Python Bridge(store=MeteredStore())"
+    return ""
 
 
 def _read(request: Request, dialect: Dialect) -> _Peek:

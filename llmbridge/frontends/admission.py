@@ -5,7 +5,7 @@ page of another site by its Origin; anybody else on the machine lacks the token.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hmac import compare_digest
@@ -17,6 +17,7 @@ from llmbridge.errors import (
     Unauthorized,
     Unsupported,
 )
+from llmbridge.exchange.options import all_of
 from llmbridge.frontends.passing import CREDENTIALS, credential
 from llmbridge.frontends.people import People, Person, make_token
 from llmbridge.frontends.variables import PLACEHOLDER_KEY
@@ -51,7 +52,7 @@ class Door:
         people: People = NOBODY,
     ) -> None:
         if token is not None and not token.strip():
-            raise ConfigurationError("the token is empty: give a real one, or None for no token")
+            raise ConfigurationError("the token is empty: give a real one, or token=None for none")
         self._token = token.encode() if token is not None else None
         self._hosts = None if allowed_hosts is None else {name.lower() for name in allowed_hosts}
         self._origins = {name.lower() for name in allowed_origins}
@@ -72,7 +73,7 @@ class Door:
         if self._hosts is not None and host_name(host) not in self._hosts:
             raise Forbidden(
                 f"this host is not served here: {host[:200]!r}; use the address that the bridge printed, "
-                "or name it in allowed_hosts"
+                "or name it with --allowed-host or allowed_hosts"
             )
         origin = fields.get("origin")
         if origin is not None and origin.lower() not in self._origins:
@@ -129,6 +130,24 @@ class Door:
         if self._token is None:
             return False
         return compare_digest(value.encode("latin-1", "replace"), self._token)
+
+
+def host_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that `allowed_hosts` gives, as a Host field has them; a port says nothing.
+
+    Raises:
+        ConfigurationError: one is no name of a host.
+    """
+    found = {
+        name: host_name(name) or host_name(f"[{name}]")
+        for name in all_of("allowed_hosts", names, str)
+    }
+    for name in found:
+        if not found[name]:
+            raise ConfigurationError(
+                f"the allowed host {name!r} is none: give a name such as llm.example.org, without https:// and path"
+            )
+    return tuple(found.values())
 
 
 def token_for(asked: str | None, *, spends_keys: bool, people: People = NOBODY) -> str | None:

@@ -1,6 +1,7 @@
 """The HTTP server in a background thread: uvicorn's connections on the loop of a portal."""
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
@@ -31,6 +32,11 @@ from llmbridge.providers import Provider
 STOP_S = 5.0
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
+
+_REMEDIES = {
+    errno.EACCES: "pass one above 1023, or port=0 for a free one",
+    errno.EADDRINUSE: "stop what holds it, or pass port=0 for a free one",
+}
 
 # The one global: a notebook cell that is run again finds the server that it started before.
 _running: dict[tuple[str, int], "Server"] = {}
@@ -284,7 +290,10 @@ def _bind(host: str, port: int) -> socket.socket:
                 f"port {port} is none: give 1 to 65535, or 0 for a free one"
             ) from error
         reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(
+            error.errno or 0, "give an address of this machine, or 0.0.0.0 for all"
+        )
         raise ConfigurationError(
-            f"cannot listen on {host!r}, port {port}: {reason}; stop what holds it, or pass port=0 for a free one"
+            f"cannot listen on {host!r}, port {port}: {reason}; {remedy}"
         ) from error
     return listener

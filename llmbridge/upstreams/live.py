@@ -79,8 +79,8 @@ class Live:
         provider = call.provider
         if not provider.base_url:
             raise NotFound(
-                f"no base URL for {provider.name!r}: give one with base_urls={{{provider.name!r}: ...}},"
-                " or add a row with providers=[...]"
+                f"no base URL for {provider.name!r}: give one with --upstream {provider.name}=URL,"
+                f" in Python Bridge(base_urls={{{provider.name!r}: URL}})"
             )
         fields = outgoing_fields(call, self._client_keys, self._actor_headers)
         answer = await self._send(call, fields)

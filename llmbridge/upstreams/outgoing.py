@@ -135,8 +135,8 @@ def _credentials(call: Call, client_keys: bool) -> Fields:
     if client_keys and (own := _clients_own(call)):
         return own
     raise MissingKey(
-        f"no key for {provider.name!r}: set {_variable(provider)} before the bridge is made,"
-        " or let clients bring theirs with Live(client_keys=True)"
+        f"no key for {provider.name!r}: {_remedy(provider)} before the bridge starts, or let clients bring theirs:"
+        " client_keys: true in its configuration file, Live(client_keys=True) in Python"
     )
 
 
@@ -156,12 +156,13 @@ def _key_field(provider: Provider, key: str) -> tuple[str, str]:
     if _BAD_VALUE.search(key):
         raise MissingKey(
             f"the key for {provider.name!r} has a line break or a control character:"
-            f" set {_variable(provider)} anew"
+            f" {_remedy(provider)} anew"
         )
     if provider.auth == "bearer":
         return "authorization", f"Bearer {key}"
     return provider.auth, key
 
 
-def _variable(provider: Provider) -> str:
-    return " or ".join(provider.key_env) or f"{provider.name.upper()}_API_KEY"
+def _remedy(provider: Provider) -> str:
+    variables = " or ".join(provider.key_env)
+    return f"set {variables}" if variables else "give its row a key or key_env"

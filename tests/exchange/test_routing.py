@@ -281,7 +281,10 @@ def test_no_other_request_is_refused_for_that_word(path: str, word: str, caller:
             "Calliope's proxy is off, switch it on with Bridge(calliope=Calliope(...))",
         ),
         ("/api/web", "Calliope's proxy is off, switch it on with Bridge(calliope=Calliope(...))"),
-        ("/metrics", "counters are off, count with Bridge(store=MeteredStore())"),
+        (
+            "/metrics",
+            "counters are off, start with --metrics, in Python Bridge(store=MeteredStore())",
+        ),
     ],
 )
 def test_a_path_that_means_something_else_is_told_what(path: str, said: str) -> None:

@@ -16,6 +16,7 @@ from llmbridge.frontends.admission import (
     Door,
     fields_by_name,
     host_name,
+    host_names,
     token_for,
 )
 from llmbridge.frontends.people import People, Person
@@ -65,6 +66,18 @@ def test_only_known_hosts_and_pages_come_in(vector):
 )
 def test_a_host_is_told_from_its_port(authority, name):
     assert host_name(authority) == name
+
+
+def test_allowed_hosts_are_names_as_a_host_field_has_them():
+    given = ["LLM.example.org", "llm.example.org:8443", "::1", "[::1]:80"]
+
+    assert host_names(given) == ("llm.example.org", "llm.example.org", "::1", "::1")
+
+
+@pytest.mark.parametrize("name", ["https://llm.example.org", "*.example.org", "a/b", ""])
+def test_an_allowed_host_that_is_no_name_is_refused(name):
+    with pytest.raises(ConfigurationError, match="is none: give a name such as llm"):
+        host_names([name])
 
 
 @pytest.mark.parametrize(

@@ -522,8 +522,8 @@ async def test_without_a_key_nothing_is_sent(wire: Wire, client_keys: bool) -> N
         heard = await ask(bridge, wire)
 
     message = (
-        f"no key for {wire.provider!r}: set {wire.provider.upper()}_API_KEY before the bridge is made,"
-        " or let clients bring theirs with Live(client_keys=True)"
+        f"no key for {wire.provider!r}: set {wire.provider.upper()}_API_KEY before the bridge starts, or let"
+        " clients bring theirs: client_keys: true in its configuration file, Live(client_keys=True) in Python"
     )
     assert heard == Heard(401, wire.error(message, "authentication_error"))
     assert (provider.connections, ends(bridge)) == (0, [(401, "upstream_error")])
