@@ -29,6 +29,17 @@ def all_of(name: str, given: object, kind: type[T]) -> tuple[T, ...]:
     return tuple(found)
 
 
+def check_list(name: str, given: object) -> None:
+    """See that there are values to go through.
+
+    Raises:
+        ConfigurationError: it is one value, or text.
+    """
+    if not _is_list(given):
+        kind = type(given).__name__
+        raise ConfigurationError(f"{name} is of type {kind}: give a list, {name}=[...]")
+
+
 def check_kind(name: str, given: object, kind: type) -> None:
     """See that a value that may be left out is of this kind.
 

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import re
 from asyncio import CancelledError, current_task
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from llmbridge.wire.loose_json import is_object
 
 _logger = logging.getLogger("llmbridge")
 
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+
 
 class ToolRunner:
     """Runs calls; `gate` may refuse one, with words for the model."""
@@ -41,12 +44,18 @@ class ToolRunner:
         self._monotonic = monotonic
 
     def check(self) -> None:
-        """See that each tool has a name of its own.
+        """See that the gate is a function, and that each tool has a name of its own that some provider takes.
 
         Raises:
-            ConfigurationError: two have the same.
+            ConfigurationError: it is not so.
         """
+        if self._gate is not None and not callable(self._gate):
+            raise ConfigurationError(f"tool_gate={self._gate!r}: give a function, or None")
         names = Counter(spec.name for box in self._toolboxes for spec in box.specs())
+        if odd := [name for name in names if not _NAME.fullmatch(name)]:
+            raise ConfigurationError(
+                f"no model can call a tool {odd[0]!r}: take letters of ASCII, digits, '_' and '-', 64 at most for OpenAI"
+            )
         if twice := next((name for name, count in names.items() if count > 1), None):
             raise ConfigurationError(f"two tools are called {twice!r}: rename one")
 

@@ -55,10 +55,20 @@ class ToolLimits:
     memory_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or not self.tool_timeout_s > 0:
-            raise ConfigurationError(f"{self!r}: give one round or more, and more than 0 s")
-        if self.result_chars < 0 or self.memory_bytes < 0:
-            raise ConfigurationError(f"{self!r}: give result_chars and memory_bytes of 0 or more")
+        _check_count("rounds", self.rounds, 1)
+        _check_count("result_chars", self.result_chars, 0)
+        _check_count("memory_bytes", self.memory_bytes, 0)
+        _check_seconds("tool_timeout_s", self.tool_timeout_s)
+
+
+def _check_count(name: str, given: object, least: int) -> None:
+    if not isinstance(given, int) or given < least:
+        raise ConfigurationError(f"{name}={given!r}: give a whole number, {least} or more")
+
+
+def _check_seconds(name: str, given: object) -> None:
+    if not isinstance(given, int | float) or not given > 0:
+        raise ConfigurationError(f"{name}={given!r}: give seconds, more than 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import msgspec
 
 from llmbridge.canon.messages import Text, ToolCall, ToolResult, ToolSpec
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.options import check_list
 from llmbridge.exchange.toolbox import Toolbox
 
 Function = Callable[..., Any]
@@ -68,7 +69,12 @@ class Functions:
 
 
 def toolboxes(tools: Iterable[Function | Toolbox]) -> list[Toolbox]:
-    """Toolboxes as they are, the functions among the tools in one of their own."""
+    """Toolboxes as they are, the functions among the tools in one of their own.
+
+    Raises:
+        ConfigurationError: they are no list, or a function cannot be told to a model.
+    """
+    check_list("tools", tools)
     tools = list(tools)
     boxes = [tool for tool in tools if isinstance(tool, Toolbox)]
     functions = [tool for tool in tools if not isinstance(tool, Toolbox)]
@@ -81,8 +87,8 @@ def _text(value: Any) -> str:
 
 def _tool(function: Function) -> _Tool:
     name = getattr(function, "__name__", "")
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ConfigurationError(f"{function!r} is no tool: give a function with a name")
+    if not isinstance(name, str) or not (name.isidentifier() and name.isascii()):
+        raise ConfigurationError(f"{function!r} is no tool: give a function with a name in ASCII")
     try:
         hints = get_type_hints(function, include_extras=True)
         fields = [

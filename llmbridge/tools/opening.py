@@ -5,6 +5,7 @@ from typing import Protocol
 
 from anyio.from_thread import BlockingPortal
 
+from llmbridge.exchange.options import check_kind
 from llmbridge.exchange.tool_loop import ToolLoop
 from llmbridge.exchange.toolbox import Gate, SessionToolbox, Toolbox, ToolLimits
 
@@ -31,8 +32,9 @@ def tool_loop(
     """The tool loop, once each toolbox knows its tools; where that fails, nothing stays open.
 
     Raises:
-        ConfigurationError: two tools of one name, or a server that has to be there and is not.
+        ConfigurationError: limits that are none, two tools of one name, or a server that has to be there and is not.
     """
+    check_kind("tool_limits", limits, ToolLimits)
     try:
         for box in toolboxes:
             if isinstance(box, SessionToolbox):

@@ -1,11 +1,14 @@
 """llmbridge.tools.functions."""
 
 import functools
+import re
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
+from llmbridge import Bridge, Script
 from llmbridge.canon.messages import Text, ToolCall, ToolResult, ToolSpec
 from llmbridge.errors import ConfigurationError
 from llmbridge.tools.functions import Functions
@@ -68,6 +71,44 @@ def test_a_function_that_takes_any_number_of_arguments_is_refused():
 
     with pytest.raises(ConfigurationError, match="models name each argument"):
         Functions([many])
+
+
+def named(name: str) -> Callable[[], str]:
+    def tool() -> str:
+        return "done"
+
+    tool.__name__ = name
+    return tool
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"tools": weather}, "tools is of type function: give a list"),
+        ({"tools": "weather"}, "tools is of type str: give a list"),
+        ({"tools": ["weather"]}, "'weather' is no tool: give a function with a name in ASCII"),
+        ({"tools": [named("größe")]}, "is no tool: give a function with a name in ASCII"),
+        ({"tools": [named("x" * 129)]}, f"no model can call a tool '{'x' * 129}'"),
+        ({"tools": [weather], "tool_gate": True}, "tool_gate=True: give a function, or None"),
+        ({"tools": [weather], "tool_limits": {"rounds": 3}}, "tool_limits={'rounds': 3}: give "),
+    ],
+)
+def test_what_is_no_tool_gate_or_limit_is_refused_by_name(options: Any, told: str):
+    with pytest.raises(ConfigurationError, match=told):
+        Bridge(Script("Hello."), **options)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "\ud800", "größe"])
+def test_a_toolbox_with_a_name_that_no_provider_takes_is_refused(name: str):
+    class Odd:
+        def specs(self) -> Sequence[ToolSpec]:
+            return [ToolSpec(name)]
+
+        async def call(self, call: ToolCall) -> ToolResult:
+            raise AssertionError("never called")
+
+    with pytest.raises(ConfigurationError, match=re.escape(f"can call a tool {name!r}: take ")):
+        Bridge(Script("Hello."), tools=[Odd()])
 
 
 def test_two_functions_of_one_name_are_refused():
