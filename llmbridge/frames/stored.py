@@ -27,7 +27,12 @@ def frame_of(
     columns: Sequence[Column],
     progress: Progress | None = None,
 ) -> DataFrame:
-    """These columns of a frame, in the order of the store."""
+    """These columns of a frame, in the order of the store.
+
+    Raises:
+        ConfigurationError: there is no such filter, or a value that it cannot have.
+        StoreUnavailable: the database cannot be read now.
+    """
     wanted = wanted_by(filters)
     store.flush()
     digests = store.digests

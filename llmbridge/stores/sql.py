@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.exchange.options import time_of
-from llmbridge.exchange.printable import one_line, without_password
+from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.exchange.spending import Spent
 from llmbridge.stores import sql_digests
@@ -23,6 +23,7 @@ from llmbridge.stores.digester import Digester
 from llmbridge.stores.filters import by_start, matching
 from llmbridge.stores.postgres import PostgresDatabase
 from llmbridge.stores.sql_digests import UNDIGESTED
+from llmbridge.stores.sql_errors import readable, why
 from llmbridge.stores.sql_migrations import Versioned, migrate
 from llmbridge.stores.sql_prune import Changed, begun_before, delete
 from llmbridge.stores.sql_rows import (
@@ -201,11 +202,8 @@ class SqlStore:
             StoreUnavailable: the database cannot be read, or what is kept not be written.
         """
         self.flush()
-        try:
+        with readable(self._database.name):
             return list(spent_since(self._database.engine, since))
-        except DBAPIError as error:
-            name = self._database.name
-            raise StoreUnavailable(f"{name!r} cannot be read: {_why(error)}") from error
 
     def prune(
         self,
@@ -261,16 +259,11 @@ class SqlStore:
         return self._writer
 
     def _rows(self, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
-        try:
-            with self._database.engine.connect() as connection:
-                rows = connection.execution_options(yield_per=_PAGE).execute(query)
-                names = list(rows.keys())
-                for row in rows:
-                    yield dict(zip(names, row, strict=True))
-        except DBAPIError as error:
-            raise StoreUnavailable(
-                f"{self._database.name!r} cannot be read: {_why(error)}"
-            ) from error
+        with readable(self._database.name), self._database.engine.connect() as connection:
+            rows = connection.execution_options(yield_per=_PAGE).execute(query)
+            names = list(rows.keys())
+            for row in rows:
+                yield dict(zip(names, row, strict=True))
 
     def _open(self) -> None:
         try:
@@ -336,7 +329,7 @@ class SqlStore:
             raise self._unwritten(error) from error
 
     def _unwritten(self, error: OSError | DBAPIError) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._database.name!r} cannot be written: {_why(error)}")
+        return StoreUnavailable(f"{self._database.name!r} cannot be written: {why(error)}")
 
 
 def existing(url: str) -> SqlStore:
@@ -348,7 +341,7 @@ def existing(url: str) -> SqlStore:
     database = _database(url, safe_on_power_loss=True)
     try:
         exists = database.exists()
-    except DBAPIError as error:
+    except (OSError, DBAPIError) as error:
         raise _unopened(database, error) from error
     if not exists:
         raise ConfigurationError(f"there is no store at {database.name!r}")
@@ -375,12 +368,7 @@ def _database(url: str, *, safe_on_power_loss: bool) -> Database:
 
 
 def _unopened(database: Database, error: OSError | DBAPIError) -> ConfigurationError:
-    return ConfigurationError(f"store={database.name!r} cannot be opened: {_why(error)}")
-
-
-def _why(error: OSError | DBAPIError) -> str:
-    why = error.strerror if isinstance(error, OSError) else error.orig
-    return one_line(str(why), limit=500)
+    return ConfigurationError(f"store={database.name!r} cannot be opened: {why(error)}")
 
 
 def _filtered(table: Table, columns: Sequence[str], filters: Mapping[str, object]) -> Select[Any]:

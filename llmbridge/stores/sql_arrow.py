@@ -123,9 +123,12 @@ def _of_postgres(engine: Engine, query: Select[Any], columns: Sequence[Column]) 
         yield from _one_by_one(engine, query, columns)
         return
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute(sql_of(query, engine))
-        yield from cursor.fetch_record_batch()
+    try:
+        with adbc.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute(sql_of(query, engine))
+            yield from cursor.fetch_record_batch()
+    except adbc.Error as error:
+        raise OSError(str(error)) from error
 
 
 def _of_sqlite(engine: Engine, query: Select[Any], columns: Sequence[Column]) -> Iterator[Any]:

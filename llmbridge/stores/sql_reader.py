@@ -1,13 +1,15 @@
 """What a SQL store has digested, as Arrow tables; and the calls that it has not."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, Select, Table, and_, func, select
+from sqlalchemy import Connection, Engine, Select, Table, and_, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ColumnElement
 
+from llmbridge.errors import StoreUnavailable
 from llmbridge.exchange.columns import FRAMES, Column
 from llmbridge.exchange.entry import Entry, utc
 from llmbridge.exchange.record import Interception, Record
@@ -16,6 +18,7 @@ from llmbridge.stores.arrow import KEY
 from llmbridge.stores.conditions import Condition, Progress
 from llmbridge.stores.filters import by_start
 from llmbridge.stores.sql_digests import TABLES, UNDIGESTED
+from llmbridge.stores.sql_errors import readable
 from llmbridge.stores.sql_prune import Changed
 from llmbridge.stores.sql_rows import interception_of, record_of
 from llmbridge.stores.sql_schema import INTERCEPTIONS, RECORDS
@@ -27,11 +30,16 @@ _PAGE = 100
 class Digested(Changed, Protocol):
     """The database of a store, to read and to write digests."""
 
+    name: str
     engine: Engine
 
 
 class SqlReader:
-    """The digests of a store."""
+    """The digests of a store.
+
+    Raises:
+        StoreUnavailable: the database cannot be read now.
+    """
 
     def __init__(self, database: Digested) -> None:
         self._database = database
@@ -53,7 +61,7 @@ class SqlReader:
                     sql_digests.write(connection, digests)
                 if progress:
                     progress(min((done + 1) * _PAGE, len(ids)), len(ids))
-        except DBAPIError:
+        except (DBAPIError, StoreUnavailable):
             # Full, locked, read-only: who reads decodes them.
             return
 
@@ -77,14 +85,16 @@ class SqlReader:
         """The key and these columns of a frame, as an Arrow table."""
         columns, table = self._columns(frame, names), TABLES[frame]
         query = self.query(frame, names, conditions)
-        return sql_arrow.read(self._database.engine, query, columns, table.c.begun_at)
+        with readable(self._database.name):
+            return sql_arrow.read(self._database.engine, query, columns, table.c.begun_at)
 
     def batches(
         self, frame: str, names: Iterable[str], conditions: Sequence[Condition]
     ) -> Generator[Any]:
         """The same, as record batches, as they come."""
         query = self.query(frame, names, conditions)
-        return sql_arrow.batches(self._database.engine, query, self._columns(frame, names))
+        with readable(self._database.name):
+            yield from sql_arrow.batches(self._database.engine, query, self._columns(frame, names))
 
     def query(
         self, frame: str, names: Iterable[str], conditions: Sequence[Condition]
@@ -99,20 +109,20 @@ class SqlReader:
         """The values of a column of the interceptions."""
         table = TABLES["interceptions"]
         query = _where(select(table.c[column]).distinct(), table, conditions)
-        with self._database.engine.connect() as connection:
+        with self._connected() as connection:
             return connection.scalars(query).all()
 
     def count(self, conditions: Sequence[Condition]) -> int:
         """How many interceptions there are."""
         table = TABLES["interceptions"]
         query = _where(select(func.count()).select_from(table), table, conditions)
-        with self._database.engine.connect() as connection:
+        with self._connected() as connection:
             return int(connection.execute(query).scalar_one())
 
     def last_start(self) -> datetime | None:
         """When the last call that is digested began."""
         query = select(func.max(TABLES["interceptions"].c.begun_at))
-        with self._database.engine.connect() as connection:
+        with self._connected() as connection:
             found: datetime | None = connection.execute(query).scalar_one()
             return found
 
@@ -121,8 +131,13 @@ class SqlReader:
         of: Mapping[str, Column] = {column.name: column for column in FRAMES[frame]}
         return [*KEY, *(of[name] for name in names if name != "interception_id")]
 
+    @contextmanager
+    def _connected(self) -> Generator[Connection]:
+        with readable(self._database.name), self._database.engine.connect() as connection:
+            yield connection
+
     def _ids(self, query: Select[Any]) -> Sequence[str]:
-        with self._database.engine.connect() as connection:
+        with self._connected() as connection:
             return connection.scalars(query).all()
 
     def _pages(
@@ -133,7 +148,7 @@ class SqlReader:
             told = select(INTERCEPTIONS).where(INTERCEPTIONS.c.id.in_(page))
             kept = select(RECORDS).where(RECORDS.c.interception_id.in_(page))
             records: dict[str, list[Record]] = {}
-            with self._database.engine.connect() as connection:
+            with self._connected() as connection:
                 rows = connection.execute(told).mappings().all()
                 for row in connection.execute(kept.order_by(RECORDS.c.seq)).mappings():
                     records.setdefault(row["interception_id"], []).append(record_of(dict(row)))

@@ -11,6 +11,8 @@ import pytest
 from llmbridge import Bridge, Script, frames
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.frames.metrics import MeteredStore
+from llmbridge.stores import sql_arrow
+from llmbridge.stores.arrow import KEY
 from llmbridge.stores.opening import existing_store
 from llmbridge.stores.sql import SqlStore
 from tests.stores.kept import NOON, answered, asked
@@ -121,9 +123,17 @@ def test_a_server_that_went_away_cannot_be_read_nor_pruned(relay, url):
     store = SqlStore(url)
     relay.disconnect()
 
-    for asked_of in (store.interceptions, store.records, lambda: list(store)):
+    for asked_of in (
+        store.interceptions,
+        store.records,
+        lambda: list(store),
+        lambda: frames.interceptions(store),
+        lambda: list(store.digests.batches("prompts", [], [])),
+    ):
         with pytest.raises(StoreUnavailable, match=r"\*\*\*@.* cannot be read: .*refused"):
             asked_of()
+    with pytest.raises(OSError, match="refused"):
+        list(sql_arrow._many(store.engine, store.digests.query("prompts", [], []), KEY))
     with pytest.raises(StoreUnavailable, match=r"cannot be written: .*refused"):
         store.prune(NOON)
 

@@ -85,6 +85,11 @@ def test_a_store_that_is_not_there_is_not_made_by_reading(path):
     assert not path.exists()
 
 
+def test_a_name_that_no_file_can_have_is_told(path):
+    with pytest.raises(ConfigurationError, match="cannot be opened: File name too long"):
+        existing_store(url_of(path.with_name("a" * 300)))
+
+
 async def test_a_locked_file_refuses_calls_and_loses_nothing(path):
     store = SqlStore(url_of(path))
     # A lock is waited for 10 s: too long for a test.
