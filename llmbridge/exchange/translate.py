@@ -154,14 +154,21 @@ def _carried(message: Message, spoken: Dialect, *, proxied: bool) -> Message:
 
 def _streamed(call: Call, client: Dialect, ask: Ask, reply: Reply) -> Reply:
     array = wants_array(client, call.request.target)
+    last, over = b"", array or reply.replayed
 
     async def encoded(source: Reply) -> AsyncGenerator[bytes]:
+        nonlocal last, over
         snapshot, encoder = Snapshot(), client.encoder(ask)
         async with aclosing(_plain(read_deltas(call.dialect, source))) as deltas:
             async for delta in deltas:
+                over = over or isinstance(delta, Finish | Fail)
                 events = encoder.feed(snapshot.apply(delta))
                 if piece := b"".join(encode_sse(sse) for sse in events):
+                    last = piece
                     yield piece
+
+    def farewell(error: BridgeError) -> bytes:
+        return b"" if over else encode_sse(client.encode_error_event(error, last))
 
     def spelled(source: Reply) -> AsyncIterator[bytes]:
         return as_array(encoded(source)) if array else encoded(source)
@@ -171,8 +178,8 @@ def _streamed(call: Call, client: Dialect, ask: Ask, reply: Reply) -> Reply:
     answer.status = 200
     kind = (("content-type", "application/json"), *_STREAM[1:]) if array else _STREAM
     answer.headers = Headers((*kind, *reply.headers.without(*_OF_THE_BODY, *dict(_STREAM)).pairs))
-    # What breaks off is an event of the client's dialect already.
-    answer.farewell = no_farewell
+    # What breaks off there is an event of the client's dialect already; what ends here is not.
+    answer.farewell = farewell
     return answer
 
 

@@ -116,19 +116,6 @@ def test_a_sync_client_is_stopped_from_another_thread() -> None:
         assert [event.type for event in events][-1] == "error"
 
 
-def test_a_client_of_the_server_hears_that_it_was_stopped() -> None:
-    with Bridge(Endless(), environ={}) as bridge, bridge.serve() as server:
-        body = {"model": "m", "messages": [], "stream": True}
-        with httpx2.stream("POST", f"{server.url}/v1/chat/completions", json=body) as reply:
-            chunks = reply.iter_bytes()
-            first = next(chunks)
-            bridge.stop(bridge.inflight[0])
-            rest = b"".join(chunks)
-
-    assert first == FIRST
-    assert b"the call was stopped here" in rest
-
-
 def clock() -> str:
     """Tell the time."""
     return "noon"
@@ -178,6 +165,36 @@ async def test_why_a_stream_ended_is_on_record_however_it_was_changed(
     await reply.aclose()
 
     assert (bridge.interceptions[0].end, bridge.records[0].end) == (end, end)
+
+
+@CHANGED
+def test_a_client_of_the_server_hears_that_it_was_stopped(
+    model: str, changed: Callable[..., Bridge]
+) -> None:
+    asked = asking(model)
+    with changed(Endless(), environ={}) as bridge, bridge.serve() as server:
+        url, fields = f"{server.url}{asked.path}", dict(asked.headers)
+        with httpx2.stream("POST", url, content=asked.body, headers=fields) as reply:
+            chunks = reply.iter_bytes()
+            while b"Hel" not in next(chunks):
+                pass
+            bridge.stop(bridge.inflight[0])
+            rest = b"".join(chunks)
+
+    assert rest.count(b"the call was stopped here") == 1
+    assert rest.endswith(b"\n\n")
+
+
+@CHANGED
+async def test_nothing_more_is_said_where_the_stream_had_its_end(
+    model: str, changed: Callable[..., Bridge]
+) -> None:
+    async with changed(Script("Hello"), environ={}) as bridge:
+        reply = await bridge.handle(asking(model))
+        async for _ in reply:
+            pass
+
+        assert reply.farewell(Stopped("too late")) == b""
 
 
 @CHANGED
