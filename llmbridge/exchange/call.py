@@ -44,6 +44,11 @@ class Headers(Mapping[str, str]):
     def __len__(self) -> int:
         return len({key.lower() for key, _ in self.pairs})
 
+    @property
+    def size_bytes(self) -> int:
+        """About how much it is."""
+        return sum(len(name) + len(value) for name, value in self.pairs)
+
     def without(self, *names: str) -> "Headers":
         """The same fields but for these; names in lower case."""
         return Headers(pair for pair in self.pairs if pair[0].lower() not in names)
@@ -82,6 +87,11 @@ class Request:
     def __repr__(self) -> str:
         # Headers may hold keys.
         return f"Request({self.method} {self.url.partition('?')[0]}, {len(self.body):,} bytes)"
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much it is."""
+        return len(self.url) + self.headers.size_bytes + len(self.body)
 
     @property
     def path(self) -> str:

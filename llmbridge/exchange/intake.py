@@ -144,7 +144,7 @@ class Intake:
         if known is None:
             known = self._learn(request)
             if isinstance(known.routed, Call):
-                self._known.put(key, known, OVERHEAD_BYTES + len(request.body))
+                self._known.put(key, known, OVERHEAD_BYTES + request.size_bytes)
         return known
 
     def _learn(self, request: Request) -> _Known:

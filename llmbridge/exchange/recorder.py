@@ -106,7 +106,7 @@ class Recorder:
         if sent is None:
             sent = self._as_sent(call, received.kept, received.rules)
             if len(call.request.body) <= LARGEST_BYTES:
-                self._sent.put(key, sent, OVERHEAD_BYTES + len(call.request.body))
+                self._sent.put(key, sent, OVERHEAD_BYTES + call.request.size_bytes)
         return sent
 
     def _as_sent(

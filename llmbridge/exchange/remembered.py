@@ -14,7 +14,7 @@ LARGEST_BYTES = 64 * 1024
 """What is larger is not looked up: to hash it costs about as much as it spares."""
 
 OVERHEAD_BYTES = 2048
-"""About what is remembered of a request beside its body."""
+"""About what is remembered of a request beside its own size."""
 
 
 class Remembered(Generic[V]):

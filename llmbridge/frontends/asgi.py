@@ -289,7 +289,8 @@ class _Head:
     @property
     def size_bytes(self) -> int:
         """About how much it is."""
-        return sum(len(name) + len(value) for name, value in self.pairs)
+        size = sum(len(name) + len(value) for name, value in self.pairs)
+        return size + len(self.path) + len(self._query)
 
     @cached_property
     def declared_bytes(self) -> int:

@@ -147,10 +147,9 @@ class _Loaded:
         question = self._questions.get(key)
         if question is None:
             question = self._question(call, received, where)
-            size_bytes = len(call.request.body)
             # What a function of the user's makes of a body may be another thing each time.
-            if self.options.normalize is None and size_bytes <= LARGEST_BYTES:
-                self._questions.put(key, question, OVERHEAD_BYTES + 8 * size_bytes)
+            if self.options.normalize is None and len(call.request.body) <= LARGEST_BYTES:
+                self._questions.put(key, question, OVERHEAD_BYTES + 8 * call.request.size_bytes)
         return question
 
     def _question(self, call: Call, received: Received, where: Destination) -> Question:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import fields, replace
 from typing import Any
@@ -14,6 +15,7 @@ from llmbridge.exchange.call import Call, Caller, Handler, Headers, Reply, Reque
 from llmbridge.exchange.faults import status
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.stores.memory import MemoryStore
+from llmbridge.upstreams.lines import repeat
 from llmbridge.upstreams.script import Script
 
 CHAT = "https://api.openai.com/v1/chat/completions"
@@ -402,3 +404,18 @@ def test_a_store_of_the_users_own_is_told_everything_in_order() -> None:
         bridge.openai().responses.create(model="gpt-5-mini", input="hi")
 
     assert client.told == ["begin gpt-5-mini", "add 200 Hello", "end completed", "close"]
+
+
+async def test_what_is_remembered_of_requests_with_large_heads_is_bounded() -> None:
+    subject = bridge(Script(repeat("Hello")), store=Client())
+    tracemalloc.start()
+
+    try:
+        for n in range(300):
+            title = Headers({"x-title": f"{n}".zfill(100_000)})
+            await taken(await subject.handle(replace(post(), headers=title)))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 20_000_000
