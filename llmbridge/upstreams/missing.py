@@ -79,7 +79,7 @@ def _there_are(recordings: Recordings, dialect: str) -> str:
 
 
 def _played(recordings: Recordings) -> str:
-    played = list(dict.fromkeys(record.interception_id for record in recordings.played))
+    played = list(dict.fromkeys(record.interception_id for record in recordings.used))
     if not played:
         return f"none of {len(recordings.all)} was played before"
     named = ", ".join(played[-_NAMED:])

@@ -66,15 +66,20 @@ class Recordings:
         self._repeat: Repeat = repeat
         self._router = Router()
         self._lock = Lock()
-        self._used: set[int] = set()
+        self._used: dict[int, None] = {}
         self._sessions: dict[str | None, _Session] = defaultdict(_Session)
         self._tracks: dict[tuple[str, str | None], _Track] = defaultdict(_Track)
-        self._found_before: dict[tuple[tuple[str, ...], str], list[_Track]] = {}
         self._asked: list[tuple[Asked, Record]] | None = None
         for place, record in enumerate(self.all):
             key = self.key(record)
             self._tracks[key, record.provider].places.append(place)
             self._tracks[key, None].places.append(place)
+
+    @property
+    def used(self) -> list[Record]:
+        """Those that were played, each once, in the order in which that was first."""
+        with self._lock:
+            return [self.all[place] for place in self._used]
 
     @property
     def unused(self) -> list[Record]:
@@ -122,19 +127,12 @@ class Recordings:
         return max(same, key=lambda each: _likeness(each[0], asked), default=None)
 
     def _found(self, keys: Sequence[str], provider: str) -> list[_Track]:
-        asked = (tuple(keys), provider)
-        known = self._found_before.get(asked)
-        if known is not None:
-            return known
         tracks = self._tracks
-        found = [tracks.get((key, provider)) or tracks.get((key, None)) for key in keys]
-        answering = [track for track in found if track is not None]
-        if answering:
-            self._found_before[asked] = answering
-        return answering
+        found = (tracks.get((key, provider)) or tracks.get((key, None)) for key in keys)
+        return [track for track in found if track is not None]
 
     def _play(self, place: int) -> Record:
-        self._used.add(place)
+        self._used[place] = None
         self.played.append(self.all[place])
         return self.all[place]
 
