@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
@@ -354,12 +354,12 @@ class Bridge(Clients, Inspected):
         self._closed = self.handle.closed = True
         for server in tuple(self._servers):
             server.stop()
-        self._portal.close()
-        self._look_away()
-        try:
-            self._upstream_part("settle")
-        finally:
-            self.store.close()
+        # Last one first, each of them also where one before has failed.
+        with ExitStack() as ending:
+            ending.callback(self.store.close)
+            ending.callback(self._upstream_part, "settle")
+            ending.callback(self._look_away)
+            ending.callback(self._portal.close)
 
     def __enter__(self) -> Self:
         return self
@@ -381,9 +381,13 @@ class Bridge(Clients, Inspected):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._close_upstream()
-        # Closing waits for the bridge's own thread.
-        await anyio.to_thread.run_sync(self.close)
+        # Whoever is cancelled has a bridge to close, too.
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._close_upstream()
+            finally:
+                # Closing waits for the bridge's own thread.
+                await anyio.to_thread.run_sync(self.close)
 
     # Inner workings
 

@@ -30,6 +30,7 @@ from llmbridge import (
     UserMessage,
 )
 from llmbridge.errors import BridgeError, CassetteError, ConfigurationError
+from llmbridge.stores.memory import MemoryStore
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 HI: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -102,6 +103,40 @@ def test_closing_a_bridge_stops_its_servers_and_ends_its_thread() -> None:
     assert threading.active_count() == before
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{server.url}/healthz")
+
+
+def test_an_upstream_that_cannot_be_closed_holds_up_nothing_else() -> None:
+    class Stuck:
+        async def __call__(self, call: Call) -> Reply:
+            raise NotImplementedError
+
+        async def aclose(self) -> None:
+            raise OSError("stuck")
+
+    class Closing(MemoryStore):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    before, store = set(threading.enumerate()), Closing()
+    bridge = Bridge(Stuck(), store=store, environ={})
+    server = bridge.serve(token=None)
+
+    with pytest.raises(OSError, match="stuck"):
+        bridge.close()
+
+    assert (server.running, store.closed) == (False, True)
+    assert set(threading.enumerate()) <= before
+
+
+async def test_a_bridge_whose_block_is_cancelled_is_closed() -> None:
+    with anyio.move_on_after(0.01):
+        async with script() as bridge:
+            server = bridge.serve()
+            await anyio.sleep_forever()
+
+    assert not server.running
 
 
 def test_a_token_guards_the_server_when_a_key_could_be_spent() -> None:

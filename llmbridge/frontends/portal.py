@@ -2,6 +2,7 @@
 
 import atexit
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from threading import Event, Lock, Thread
 
@@ -47,10 +48,12 @@ class Portal:
             self._portal = self._thread = None
         if portal is None or thread is None:
             return
-        for step in reversed(self._last):
-            portal.call(step)
-        portal.call(portal.stop)
-        thread.join()
+        # Last one first, each of them also where one before has failed.
+        with ExitStack() as ending:
+            ending.callback(thread.join)
+            ending.callback(portal.call, portal.stop)
+            for step in self._last:
+                ending.callback(portal.call, step)
 
     def _run(self, ready: Event) -> None:
         # Its timers are twice as punctual under load, and head and body leave in one write.
