@@ -7,6 +7,9 @@ ARGS   ?=
 # A pinned pyright need not announce newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# Bytecode is kept: the tests start hundreds of programs, and each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test check fmt docs screenshots bench compat clean
