@@ -1,10 +1,13 @@
 """What every test stands on: no network but loopback, repeatable Hypothesis runs, asyncio alone."""
 
+import gc
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +19,25 @@ from tests.shared import NO_SHARED, SHARED
 if TYPE_CHECKING:
     from tests.postgres import Place, Postgres
 
+# nbformat brings jsonschema, which would compile 38 grammars of this for a check that nobody asks for.
+sys.modules["rfc3987_syntax"] = ModuleType("rfc3987_syntax")
+
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is there once all tests are collected stays: no search for garbage need look at it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 10, 20)
+        gc.enable()
 
 
 class NetworkBlocked(RuntimeError):
