@@ -44,6 +44,7 @@ _ID = Column("interception_id", TEXT, "the interception; joins all frames")
 _ROUND = Column("round", COUNT, "number of the exchange within the interception, from 0")
 _RESPONSE_ID = Column("response_id", TEXT, "the provider's id of the answer")
 _RECORDED_AT = Column("recorded_at", TIME, "when the answer was complete")
+_MODEL = Column("model", TEXT, "the model that answered, else the one asked for")
 _TOKENS = (
     Column("input_tokens", COUNT, "uncached input"),
     Column("cache_read_tokens", COUNT, "input read from the provider's cache"),
@@ -66,7 +67,7 @@ INTERCEPTIONS = (
     Column("session_id", TEXT, "the client's session"),
     Column("provider", TEXT, "who was asked"),
     Column("dialect", TEXT, "how the client spells it"),
-    Column("model", TEXT, "the model that answered, else the one asked for"),
+    _MODEL,
     Column("streaming", FACT, "the client asked for a stream"),
     Column("rounds", COUNT, "exchanges with the provider: tool loop and retries make several"),
     Column("status", COUNT, "HTTP status"),
@@ -97,7 +98,7 @@ TOKEN_USAGE = (
     _RESPONSE_ID,
     _RECORDED_AT,
     Column("provider", TEXT, "who answered"),
-    Column("model", TEXT, "the model that answered, else the one asked for"),
+    _MODEL,
     *_TOKENS,
     _COST,
     Column("usage_raw", TEXT, "the provider's own numbers, as JSON"),
@@ -129,7 +130,7 @@ TOOL_CALLS = (
     Column("result", TEXT, "what the tool answered, where the bridge ran it"),
     Column("error", TEXT, "the same, where that was an error; or why the bridge did not run it"),
     Column("duration_s", SECONDS, "how long it ran, where the bridge ran it"),
-    Column("recorded_at", TIME, "when the answer was complete"),
+    _RECORDED_AT,
 )
 """One row per tool call in an answer."""
 

@@ -4,7 +4,9 @@ Whoever changes them adds a step to `sql_migrations`.
 """
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -79,6 +81,14 @@ def _knows_zones(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
+def _request(*, nullable: bool) -> Iterator[Column[Any]]:
+    yield Column("request_method", AnyText, nullable=nullable)
+    yield Column("request_url", AnyText, nullable=nullable)
+    yield Column("request_headers", Text, nullable=nullable)
+    yield Column("request_caller", Text, nullable=nullable)
+    yield Column("request_body", LargeBinary, nullable=nullable)
+
+
 METADATA = MetaData()
 
 INTERCEPTIONS = Table(
@@ -102,11 +112,7 @@ INTERCEPTIONS = Table(
     Column("replayed", Boolean, nullable=False),
     Column("fault", AnyText),
     Column("tool_runs", Text),
-    Column("request_method", AnyText, nullable=False),
-    Column("request_url", AnyText, nullable=False),
-    Column("request_headers", Text, nullable=False),
-    Column("request_caller", Text, nullable=False),
-    Column("request_body", LargeBinary, nullable=False),
+    *_request(nullable=False),
     Column("bridge", BigInteger),
     Index("interceptions_by_start", "started_at"),
 )
@@ -140,11 +146,7 @@ RECORDS = Table(
     Column("headers", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("timing", Text, nullable=False),
-    Column("request_method", AnyText),
-    Column("request_url", AnyText),
-    Column("request_headers", Text),
-    Column("request_caller", Text),
-    Column("request_body", LargeBinary),
+    *_request(nullable=True),
     Column("bridge", BigInteger),
     Column("number", BigInteger),
     Column("key_hint", AnyText),

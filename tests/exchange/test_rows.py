@@ -16,7 +16,7 @@ from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.pricing import cost_usd
 from llmbridge.exchange.record import Interception, Record
 from llmbridge.frames.table import as_frame
-from tests.samples import EXPECTED, NOON, Shelf, at_border, body, record, request
+from tests.samples import EXPECTED, NOON, Shelf, asked, at_border, body, ended, record, request
 
 TWO_SECONDS = timedelta(seconds=2)
 
@@ -38,23 +38,7 @@ def frame(name: str, *rows: Any) -> pd.DataFrame:
 
 
 def test_an_interception_is_told_by_itself_and_by_its_rounds():
-    told = Interception(
-        "i1",
-        NOON,
-        request({}),
-        frontend="asgi",
-        actor="alice",
-        client="Claude Code",
-        session_id="s1",
-        provider="anthropic",
-        dialect="anthropic.messages",
-        model="claude-latest",
-        streaming=True,
-        ended_at=NOON + timedelta(seconds=9),
-        status=200,
-        end="completed",
-        fault="stall",
-    )
+    call = asked("i1", actor="alice", client="Claude Code", session_id="s1", fault="stall")
     first = record("anthropic.messages", "thinking_tool_call.sse")
     second = record("anthropic.messages", "cache_read.sse", round=1, replayed=True)
     stream = body("anthropic.messages", "thinking_tool_call.sse")
@@ -67,7 +51,7 @@ def test_an_interception_is_told_by_itself_and_by_its_rounds():
     read = sum(use["cache_read_input_tokens"] for use in uses)
     output = sum(use["output_tokens"] for use in uses)
 
-    found = frames.interceptions(Shelf([told], [second, first]))
+    found = frames.interceptions(Shelf([ended(call)], [second, first]))
 
     row = (
         *("i1", NOON, NOON + timedelta(seconds=9), 9.0, 0.5, "asgi", "alice", "Claude Code", "s1"),

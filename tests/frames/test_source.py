@@ -15,7 +15,7 @@ from llmbridge.frames.dataset import export
 from llmbridge.stores.cassette import Cassette
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.opening import open_store
-from tests.samples import NOON, Shelf, record, request
+from tests.samples import NOON, Shelf, asked, record, request
 
 TEXT = ("anthropic.messages", "text.sse")
 
@@ -89,17 +89,8 @@ def test_what_has_no_start_is_in_no_bounds():
     ids=str,
 )
 def test_a_filter_keeps_what_has_its_value(filters):
-    told = Interception(
-        "i1",
-        NOON,
-        request({}),
-        frontend="asgi",
-        actor="alice",
-        client="Claude Code",
-        session_id="s1",
-        model="claude-latest",
-        streaming=True,
-    )
+    who: Any = {"actor": "alice", "client": "Claude Code", "session_id": "s1"}
+    told = asked("i1", **who, provider=None, dialect=None)
     other = Interception("i2", NOON, request({}), model="other", replayed=True)
     shelf = Shelf(
         [told, other],
