@@ -41,7 +41,10 @@ class Circuit:
 
 @dataclass(slots=True)
 class _Standing:
-    """The same while it changes. `age` counts the changes of state: an answer to what was asked before says nothing."""
+    """The same while it changes: `failures` in a row since `since_s`, then trials `asked` and `passed`.
+
+    `age` counts the changes of state: an answer to what was asked before one says nothing.
+    """
 
     since_s: float
     opened_s: float | None = None
@@ -57,8 +60,8 @@ class CircuitBreaker:
     """Refuses calls where a provider's model has failed, until it has had time to recover.
 
     After `failures` one after the other within `interval_s`, calls are refused for `open_s`. Then `trials` calls are let
-    through: when all of them go well the circuit is closed again, and the first one that fails opens it anew. There is one for each provider,
-    endpoint and model.
+    through: when all of them go well the circuit is closed again, and the first one that fails opens it anew. There is one
+    for each provider, endpoint and model.
 
     Raises:
         ConfigurationError: a number that is not positive.

@@ -43,7 +43,7 @@ class ResponseRounds:
     def begin(self) -> None:
         """The next round comes."""
         self._before = added(self._before, self._usage)
-        self._visible += [item for item in self._items if not self._is_hidden(item)]
+        self._visible = self._shown()
         self._rounds += 1
         self._changed = self._rounds > 1
         # The end of the round before was never shown.
@@ -88,8 +88,7 @@ class ResponseRounds:
     def answer(self) -> JsonObject:
         """The last response with the items of all rounds and the usage of all."""
         usage = added(self._before, self._usage)
-        output = [*self._visible, *(item for item in self._items if not self._is_hidden(item))]
-        return {**self._last, "output": output, **({"usage": usage} if usage else {})}
+        return {**self._last, "output": self._shown(), **({"usage": usage} if usage else {})}
 
     def turn(self) -> list[JsonObject]:
         """The items of this round, as they came."""
@@ -97,8 +96,7 @@ class ResponseRounds:
 
     def names(self) -> list[str]:
         """The ids of the stream and of the items and calls that the client sees."""
-        shown = [*self._visible, *(item for item in self._items if not self._is_hidden(item))]
-        ids = (text(item.get(key)) for item in shown for key in ("id", "call_id"))
+        ids = (text(item.get(key)) for item in self._shown() for key in ("id", "call_id"))
         return [id for id in (self._first_id, *ids) if id]
 
     def _place(self, kind: str, data: dict[str, Any]) -> int | None:
@@ -154,6 +152,10 @@ class ResponseRounds:
             self._number += 1
             self._numbered_end += ending
         return ((spelled(sse, {**data, **changes}) if changes else None, ending),)
+
+    def _shown(self) -> list[JsonObject]:
+        """What the client sees of the rounds before and of this one."""
+        return [*self._visible, *(item for item in self._items if not self._is_hidden(item))]
 
     def _is_hidden(self, item: JsonObject) -> bool:
         return item.get("type") == "function_call" and text(item.get("name")) in self._ours
