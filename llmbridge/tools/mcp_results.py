@@ -18,6 +18,11 @@ from mcp_types import (
 
 from llmbridge.canon.messages import Image, Text, ToolResult
 
+_NO_TEXT = "it is not text"
+_PICTURES = frozenset(("image/gif", "image/jpeg", "image/png", "image/webp"))
+_LARGEST_CHARS = 5 * 1024 * 1024
+"""Of base64. Anthropic refuses a request with a larger picture, or one of another kind."""
+
 
 def decode_result(call_id: str, result: CallToolResult) -> ToolResult:
     """The result of a call. What a model cannot be told is named, not dropped."""
@@ -48,7 +53,7 @@ def _parts(block: ContentBlock) -> Iterator[Text | Image]:
         case ImageContent():
             yield from _picture(block.mime_type, block.data)
         case AudioContent():
-            yield _left_out("audio", block.mime_type, block.data)
+            yield _left_out("audio", block.mime_type, block.data, _NO_TEXT)
         case ResourceLink():
             yield Text(f"[resource {block.uri}: {block.title or block.name}]")
         case EmbeddedResource():
@@ -65,15 +70,18 @@ def _resource(inner: TextResourceContents | BlobResourceContents) -> Iterator[Te
     if kind.startswith("image/"):
         yield from _picture(kind, inner.blob)
     else:
-        yield _left_out(f"resource {inner.uri}", kind, inner.blob)
+        yield _left_out(f"resource {inner.uri}", kind, inner.blob, _NO_TEXT)
 
 
 def _picture(mime_type: str, data: str) -> Iterator[Text | Image]:
+    if mime_type not in _PICTURES or len(data) > _LARGEST_CHARS:
+        yield _left_out("a picture", mime_type, data, "providers refuse its kind or size")
+        return
     # Chat Completions has no pictures in results: there the words are all that is left.
     yield Text(f"[a picture, {mime_type}; it follows if this API can carry one]")
     yield Image(mime_type, data)
 
 
-def _left_out(what: str, mime_type: str, data: str) -> Text:
+def _left_out(what: str, mime_type: str, data: str, why: str) -> Text:
     size = len(data.rstrip("=")) * 3 // 4
-    return Text(f"[{what}, {mime_type}, {size:,} bytes: left out, since it is not text]")
+    return Text(f"[{what}, {mime_type}, {size:,} bytes: left out, since {why}]")

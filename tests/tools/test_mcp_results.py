@@ -36,6 +36,24 @@ def embedded(resource: Any) -> EmbeddedResource:
             AudioContent(data="aGVsbG8=", mime_type="audio/wav"),
             [Text("[audio, audio/wav, 5 bytes: left out, since it is not text]")],
         ),
+        (
+            ImageContent(data="aGVsbG8=", mime_type="image/svg+xml"),
+            [
+                Text(
+                    "[a picture, image/svg+xml, 5 bytes:"
+                    " left out, since providers refuse its kind or size]"
+                )
+            ],
+        ),
+        (
+            ImageContent(data="a" * 5_242_884, mime_type="image/png"),
+            [
+                Text(
+                    "[a picture, image/png, 3,932,163 bytes:"
+                    " left out, since providers refuse its kind or size]"
+                )
+            ],
+        ),
         (ResourceLink(name="a", uri=URI), [Text("[resource file:///a: a]")]),
         (
             embedded(TextResourceContents(uri=URI, text="words")),
