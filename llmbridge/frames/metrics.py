@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from itertools import chain
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +23,7 @@ from llmbridge.stores.opening import open_store
 
 BUCKETS_S = (0.5, 2, 5, 15, 30, 60, 120)
 MOST_VALUES = 1000
-"""How many models, clients and actors are told apart; the rest is `other`, since clients choose these words."""
+"""How many models, routes, clients and actors are told apart; the rest is `other`, since clients choose these words."""
 
 _TYPES = {
     "input_tokens": "input",
@@ -89,6 +90,7 @@ class _Counts:
         self._prometheus = prometheus
         self._registry = prometheus.CollectorRegistry()
         self._seen: dict[str, set[str]] = {}
+        self._rendering = Lock()
         who = ("initiator_id", "client")
         asked = ("provider", "model", "status", "route", "method", *who)
         self._interceptions = self._counter("interceptions", "Interceptions that ended.", asked)
@@ -167,10 +169,10 @@ class _Counts:
         """Count what has ended."""
         # Copies: a decoded message stays with its record, and the store keeps the record.
         entry = Entry(interception.id, interception, tuple(replace(each) for each in records))
-        provider, route = interception.provider or "", _route(interception)
+        provider, route = interception.provider or "", self._route(interception)
         method = interception.request.method
         if interception.dialect in _UNREAD:
-            self._passed.labels(provider, self._known("route", route), method).inc()
+            self._passed.labels(provider, route, method).inc()
             return
         row = next(named("interceptions", interception_rows([entry])))
         model = self._known("model", row["model"])
@@ -195,16 +197,22 @@ class _Counts:
 
     def render(self, under_way: Iterable[Interception]) -> bytes:
         """All of it, with what is under way now."""
-        if not self._together:
-            self._in_flight.clear()
-            for each in under_way:
-                self._one_in_flight(each).inc()
-        text: bytes = self._prometheus.generate_latest(self._shown)
-        return text
+        with self._rendering:
+            if not self._together:
+                self._in_flight.clear()
+                for each in under_way:
+                    self._one_in_flight(each).inc()
+            text: bytes = self._prometheus.generate_latest(self._shown)
+            return text
 
     def _one_in_flight(self, interception: Interception) -> Any:
         model = self._known("model", interception.model)
-        return self._in_flight.labels(interception.provider or "", model, _route(interception))
+        return self._in_flight.labels(interception.provider or "", model, self._route(interception))
+
+    def _route(self, interception: Interception) -> str:
+        """The path without the provider's name; it may hold a model."""
+        path, name = interception.request.path, f"/{interception.provider}/"
+        return self._known("route", path[len(name) - 1 :] if path.startswith(name) else path)
 
     def _counter(self, name: str, about: str, labels: Sequence[str]) -> Any:
         return self._prometheus.Counter(name, about, labels, registry=self._registry)
@@ -233,9 +241,3 @@ class _States:
             place = (circuit.provider, circuit.endpoint, circuit.model)
             states.add_metric(place, _STATES[circuit.state])
         yield from [states] if self.breakers else []
-
-
-def _route(interception: Interception) -> str:
-    """The path without the provider's name."""
-    path, name = interception.request.path, f"/{interception.provider}/"
-    return path[len(name) - 1 :] if path.startswith(name) else path

@@ -51,7 +51,7 @@ class Portal:
         # Last one first, each of them also where one before has failed.
         with ExitStack() as ending:
             ending.callback(thread.join)
-            ending.callback(portal.call, portal.stop)
+            ending.callback(lambda: portal.call(portal.stop))
             for step in self._last:
                 ending.callback(portal.call, step)
 

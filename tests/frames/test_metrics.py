@@ -1,7 +1,9 @@
 """Prometheus' numbers are the frames' numbers."""
 
 import re
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -127,12 +129,37 @@ async def test_what_is_under_way_is_in_flight_until_it_ends() -> None:
     assert (line in during, line in after) == (True, False)
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns all the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
+async def test_scrapers_at_the_same_time_are_told_the_same() -> None:
+    store = MeteredStore()
+    request = Request("POST", "http://localhost/openai/v1/responses")
+    for number in range(200):
+        await store.begin(Interception(str(number), utc_now(), request, provider="openai"))
+
+    with ThreadPoolExecutor(4) as scrapers:
+        texts = list(scrapers.map(lambda _: store.render_metrics().decode(), range(40)))
+    store.close()
+
+    told = {line for text in texts for line in text.splitlines() if "_inflight{" in line}
+    assert {line.partition(" ")[2] for line in told} == {"200.0"}
+
+
 async def test_models_that_clients_make_up_do_not_fill_the_memory() -> None:
     store = MeteredStore()
-    request = Request("POST", "http://localhost/v1/responses")
     for number in range(MOST_VALUES + 10):
+        name = f"m-{number}"
+        request = Request("POST", f"http://localhost/v1beta/models/{name}:generateContent")
         made_up = Interception(
-            str(number), utc_now(), request, provider="openai", model=f"m-{number}", end="completed"
+            str(number), utc_now(), request, provider="google", model=name, end="completed"
         )
         await store.begin(made_up)
         store.end(made_up)
@@ -140,7 +167,7 @@ async def test_models_that_clients_make_up_do_not_fill_the_memory() -> None:
     text = store.render_metrics().decode()
     store.close()
 
-    assert 'model="other",provider="openai"' in text
+    assert 'model="other",provider="google",route="other"' in text
     assert f"m-{MOST_VALUES + 5}" not in text
 
 
