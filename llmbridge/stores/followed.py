@@ -64,7 +64,9 @@ class FollowedStore:
         self._store.flush()
 
     def catch_up(self, timeout_s: float = 5.0) -> None:
-        """Return when all that has ended was told, or time is up."""
+        """Return when all that has ended was told, or time is up; a closed store has told it."""
+        if not self._teller.is_alive():
+            return
         told = Event()
         self._put(told)
         told.wait(timeout_s)

@@ -1,0 +1,16 @@
+"""A store that tells of what ends."""
+
+from llmbridge.stores.followed import FollowedStore
+from llmbridge.stores.memory import MemoryStore
+from tests.stores.test_sql_rows import asked
+
+
+def test_a_store_that_is_closed_has_told_all_and_nobody_waits_for_more() -> None:
+    told: list[str] = []
+    store = FollowedStore(MemoryStore(), lambda interception, records: told.append(interception.id))
+
+    store.end(asked("a", end="completed"))
+    store.close()
+    store.catch_up(timeout_s=3600)
+
+    assert told == ["a"]
