@@ -45,7 +45,6 @@ class Bare:
         self.page: Page = watched.page()
         # Narrow enough for one panel at a time.
         self.page.set_viewport_size({"width": 1000, "height": 800})
-        self.page.set_default_timeout(5_000)
         self.page.set_content("<!doctype html><body></body>")
         self.page.add_style_tag(content=str(Inspector._css))
         self.page.add_script_tag(content=_MODEL)

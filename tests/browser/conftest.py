@@ -41,14 +41,20 @@ def window(chrome: "Browser") -> Iterator[Watched]:
     context.close()
 
 
-@pytest.fixture
-def watched(chrome: "Browser") -> Iterator[Watched]:
-    """Pages that must not ask other hosts, open dialogs or fail in their scripts."""
+@pytest.fixture(scope="package")
+def blank(chrome: "Browser") -> Iterator[Watched]:
+    """Likewise, for pages of a test's own."""
     context = chrome.new_context(viewport={"width": 1200, "height": 900})
-    noted = Watched(context)
-    yield noted
+    yield Watched(context)
     context.close()
-    assert noted.trespasses == []
+
+
+@pytest.fixture
+def watched(blank: Watched) -> Iterator[Watched]:
+    """Pages that must not ask other hosts, open dialogs or fail in their scripts."""
+    yield blank
+    blank.clear()
+    assert blank.trespasses() == []
 
 
 @pytest.fixture(scope="package")
@@ -62,5 +68,4 @@ def desk(lab_page: Desk, window: Watched) -> Iterator[Desk]:
     """A page of JupyterLab; the tests of a module open one notebook after another in it."""
     yield lab_page
     lab_page.close()
-    trespasses, window.trespasses = window.trespasses, []
-    assert trespasses == []
+    assert window.trespasses() == []

@@ -10,17 +10,33 @@ from tests.browser.jupyter import Lab
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+WAIT_MS = 120_000
+"""How long a cell or a stream of seconds may take on a machine that is busy with other tests."""
+
 # A run before the session is ready asks for a kernel and hangs.
-_OPEN = """async (path) => {
+_OPEN = """async ([path, id]) => {
   const app = window.jupyterapp;
   await app.restored;
-  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  const kernel = id ? {id} : undefined;
+  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook', kernel});
   await panel.context.ready;
   await panel.sessionContext.ready;
   await panel.revealed;
   app.shell.collapseLeft();
   window.panel = panel;
+  return panel.sessionContext.session.kernel.id;
 }"""
+_CLOSE = """async (code) => {
+  if (!window.panel) return;
+  const {kernel} = window.panel.sessionContext.session;
+  await kernel.requestExecute({code, silent: true}).done;
+  // What JupyterLab asks for the sake of widgets comes before this; it takes it ill when no answer comes.
+  await kernel.requestListSubshell({}).done;
+  window.panel.dispose();
+  window.panel = null;
+}"""
+# A kernel and its imports take seconds.
+_FORGET = "import ipywidgets; ipywidgets.Widget.close_all(); get_ipython().reset()"
 # The promise is kept here: a page that waits for it cannot be asked anything else.
 _RUN = """(only) => {
   const {content, sessionContext} = window.panel;
@@ -38,6 +54,7 @@ class Desk:
 
     def __init__(self, lab: Lab, watched: Watched) -> None:
         self._lab = lab
+        self._kernel: str | None = None
         self.page: Page = watched.page()
         self.reload()
 
@@ -56,9 +73,9 @@ class Desk:
         return f"{name}.ipynb"
 
     def open(self, path: str) -> None:
-        """Show a notebook, with a kernel that is ready, in place of the one before."""
+        """Show a notebook in place of the one before, with the kernel of that one, which has forgotten it."""
         self.close()
-        self.page.evaluate(_OPEN, path)
+        self._kernel = self.page.evaluate(_OPEN, [path, self._kernel])
 
     def start(self, only: int | None = None) -> None:
         """Run all cells, or one, and do not wait for them."""
@@ -71,7 +88,7 @@ class Desk:
 
     def wait(self) -> None:
         """Return when what was started has run."""
-        self.page.wait_for_function("!window.running", timeout=40_000)
+        self.page.wait_for_function("!window.running", timeout=WAIT_MS)
         outputs = [each for cell in self.kept()["cells"] for each in cell.get("outputs", ())]
         failed = [each for each in outputs if each["output_type"] == "error"]
         assert not failed, failed[0]["evalue"]
@@ -102,7 +119,5 @@ class Desk:
         return "".join(text if isinstance(text, str) else "".join(text) for text in texts)
 
     def close(self) -> None:
-        """End the kernel and close the notebook."""
-        self.page.evaluate(
-            "async () => { await window.panel?.sessionContext.shutdown(); window.panel?.dispose(); window.panel = null; }"
-        )
+        """Close the notebook."""
+        self.page.evaluate(_CLOSE, _FORGET)

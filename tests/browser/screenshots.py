@@ -20,7 +20,7 @@ import httpx2
 import llmbridge
 from llmbridge import Bridge, Replay
 
-replay = Replay(Path(llmbridge.__file__).parent / "demo", speed=1)
+replay = Replay(Path(llmbridge.__file__).parent / "demo", speed=SPEED)
 bridge = Bridge(replay)
 server = bridge.serve()
 
@@ -45,9 +45,10 @@ for number, client in enumerate(clients):
 WAIT = "for client in clients:\n    client.join()"
 
 
-def take(desk: Desk, to: Path) -> None:
+def take(desk: Desk, to: Path, speed: float = 1) -> None:
     """The inspector while replies stream, in the light theme, and scrubbed back, in the dark one."""
-    desk.open(desk.write("pictures", SETUP, LIVE, ASK, WAIT))
+    setup = SETUP.replace("SPEED", str(speed))
+    desk.open(desk.write("pictures", setup, LIVE, ASK, WAIT))
     desk.theme("Light")
     for cell in range(3):
         desk.run(cell)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.browser.desk import Desk
+from tests.browser.desk import WAIT_MS, Desk
 
 if TYPE_CHECKING:
     from playwright.sync_api import WebSocket
@@ -185,7 +185,7 @@ def finished(desk: Desk, place: int = 0) -> View:
     desk.page.wait_for_function(
         "view => view.dataset.status === 'done' && view.dataset.events === view.dataset.shown",
         arg=handle,
-        timeout=40_000,
+        timeout=WAIT_MS,
     )
     return view(desk, place)
 

@@ -15,7 +15,7 @@ from tests.notebook.test_reprs import texts
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 
 SETUP = """
 from llmbridge import Bridge, Context, Model, Script, Text, Thinking, ToolCall, UserMessage, fail, reply
@@ -139,7 +139,7 @@ def test_a_saved_notebook_shows_them_without_a_kernel(
 
     assert "widgets" not in notebook.metadata
     assert [text for text in texts() if text not in seen] == []
-    assert [each for each in watched.trespasses if "cdn" not in each] == []
+    assert [each for each in watched.trespasses() if "cdn" not in each] == []
     parsed = Seen(html)
     assert [tag for tag, _ in parsed.tags if tag in ("iframe", "svg", "img", "object")] == []
 

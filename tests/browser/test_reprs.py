@@ -6,7 +6,7 @@ from tests.browser.contrast import READABLE, hardest
 from tests.browser.desk import Desk
 from tests.notebook.test_reprs import SHOWN, TAGS, texts
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 
 # Everything that a cell may end with, with every hostile text in every place that a model can fill.
 CELL = """

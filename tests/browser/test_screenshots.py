@@ -8,13 +8,13 @@ from tests.browser import screenshots
 from tests.browser.contrast import READABLE, hardest
 from tests.browser.desk import Desk
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 
 PICTURES = ["inspector-dark.png", "inspector-light.png"]
 
 
 def test_the_inspector_is_readable_and_its_pictures_are_small(desk: Desk, tmp_path: Path) -> None:
-    screenshots.take(desk, tmp_path)
+    screenshots.take(desk, tmp_path, speed=5)
     dark = hardest(desk, ".llmb *")
     desk.theme("Light")
     light = hardest(desk, ".llmb *")

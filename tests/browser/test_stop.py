@@ -5,18 +5,18 @@ import pytest
 from tests.browser import streaming
 from tests.browser.desk import Desk
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 
 # Far more than anybody waits for.
 CELLS = streaming.cells(words=50_000, rate=50)[:2]
 ASK = "client = threading.Thread(target=ask)\nclient.start()"
 ENDED = """
-client.join(20)
+client.join(60)
 (asked,), (got,) = provider_bridge.interceptions[-1:], bridge.interceptions[-1:]
 print(asked.end, got.end, bool(bridge.records[-1].message.text), len(bridge.inflight))
 """
 BUSY = """
-until = time.monotonic() + 20
+until = time.monotonic() + 60
 while bridge.inflight and time.monotonic() < until:
     pass
 print("stopped" if time.monotonic() < until else "too late")

@@ -16,6 +16,8 @@ from nbconvert.preprocessors import ExecutePreprocessor
 from tests.canon.test_markup import Seen
 from tests.notebooks.shown import SHOWN
 
+pytestmark = pytest.mark.timeout(180)
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BLOCK = "from llmbridge.pytest_plugin.blocking import Blocker; Blocker(print)"
@@ -50,7 +52,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], 
     def run(notebook: Any) -> Any:
         # Where the state of widgets is kept, a page without scripts shows none of them.
         step = ExecutePreprocessor(
-            timeout=50,
+            timeout=150,
             store_widget_state=False,
             extra_arguments=[f"--IPKernelApp.exec_lines={BLOCK}"],
         )
