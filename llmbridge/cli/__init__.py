@@ -81,6 +81,7 @@ _SPELLED = (
     ("by=", "--by "),
     ("force=True", "--force"),
     ("mode=", "--mode "),
+    ("only=", "--only "),
     ("port=0", "--port 0"),
     ("since=", "--since "),
     ("until=", "--until "),

@@ -45,14 +45,10 @@ Examples:
   llmbridge prune --store sqlite:///usage.db --older-than 30d
 """
 
-Kept = Annotated[
-    str,
-    typer.Option(
-        metavar="URL",
-        help="What a bridge kept: the URL of a database such as sqlite:///usage.db, or a cassette, a"
-        " folder or a glob of them, or the folder of an export.",
-    ),
-]
+_KEPT = (
+    "What a bridge kept: the URL of a database such as sqlite:///usage.db, or a cassette, a folder or"
+    " a glob of them"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,7 +63,9 @@ def _only(metavar: str, about: str) -> Any:
 
 
 def usage(
-    store: Kept,
+    store: Annotated[
+        str, typer.Option(metavar="URL", help=f"{_KEPT}, or the folder of an export.")
+    ],
     by: Annotated[
         str,
         typer.Option(
@@ -104,7 +102,7 @@ def usage(
 
 
 def export(
-    store: Kept,
+    store: Annotated[str, typer.Option(metavar="URL", help=f"{_KEPT}.")],
     to: Annotated[
         str, typer.Option(metavar="DIR", help="The folder to write to: a new one, or empty.")
     ],

@@ -17,6 +17,7 @@ from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.options import time_of
 from llmbridge.frames.pieces import UNKNOWN, Piece, pieces_of
+from llmbridge.frames.reading import is_data_set
 from llmbridge.frames.source import Source
 from llmbridge.frames.table import as_frame
 from llmbridge.stores.arrow import pa
@@ -50,9 +51,13 @@ def export(
     path = Path(folder).expanduser()
     only = (only,) if isinstance(only, str) else only
     names = list(FRAMES if only is None else dict.fromkeys(only))
+    if not names:
+        raise ConfigurationError(f"only={only!r}: name some of {', '.join(FRAMES)}")
     for name in names:
         if name not in FRAMES:
             raise ConfigurationError(f"there is no frame {name!r}: use some of {', '.join(FRAMES)}")
+    if is_data_set(source):
+        raise ConfigurationError(f"{os.fspath(source)!r} is an export already: copy the folder")
     pieces = pieces_of(source, None if since is None else _midnight(since), progress)
     try:
         # Prompts and answers are in it.

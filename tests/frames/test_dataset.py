@@ -213,6 +213,15 @@ def test_some_frames_may_be_left_out(url, tmp_path):
 def test_a_frame_that_is_none_is_told_with_those_there_are(tmp_path):
     with pytest.raises(ConfigurationError, match=r"no frame 'calls': use some of interceptions"):
         export([], tmp_path, only=["calls"])
+    with pytest.raises(ConfigurationError, match=r"only=\[\]: name some of interceptions"):
+        export([], tmp_path, only=[])
+
+
+def test_an_export_is_not_exported_again(tmp_path):
+    export(RECORDS, tmp_path / "a")
+
+    with pytest.raises(ConfigurationError, match=r"a' is an export already: copy the folder"):
+        export(tmp_path / "a", tmp_path / "b")
 
 
 async def test_calls_under_way_are_exported_as_they_are_now(tmp_path):
