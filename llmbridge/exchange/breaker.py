@@ -4,6 +4,7 @@ Source: aibridge, and sony/gobreaker, on which that is built.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -218,7 +219,7 @@ class CircuitBreaker:
         left_s = max(1.0, it.opened_s + self._open_s - self._monotonic())
         error = CircuitOpen(
             f"circuit breaker is open: {call.provider.name!r} has failed for {call.model!r} again and again;"
-            f" try again in {left_s:.0f} s"
+            f" try again in {math.ceil(left_s)} s"
         )
         error.retry_after_s = left_s
         return error

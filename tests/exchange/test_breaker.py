@@ -11,6 +11,7 @@ from llmbridge.bridge import Bridge
 from llmbridge.errors import CircuitOpen, ConfigurationError, Unreachable, UpstreamTimeout
 from llmbridge.exchange.breaker import MOST_CIRCUITS, Circuit, CircuitBreaker
 from llmbridge.exchange.call import Call, Headers, Reply, Request, once
+from llmbridge.exchange.failure import error_reply
 from llmbridge.frames.metrics import MeteredStore
 from llmbridge.providers import DIALECTS, PROVIDERS, Provider
 from llmbridge.upstreams.lines import fail, repeat
@@ -227,6 +228,17 @@ async def test_what_clients_make_up_is_not_remembered_for_ever(ask: Asking) -> N
         await ask(str(number))
 
     assert len(ask.breaker.circuits) == MOST_CIRCUITS
+
+
+async def test_a_refusal_says_the_same_in_its_words_and_its_header(ask: Asking) -> None:
+    await ask.fail()
+    ask.clock.now_s += 5.8
+    call = Call("i", Request("POST", "http://x/"), OPENAI, DIALECTS["openai.chat"], "/a", "m")
+
+    with pytest.raises(CircuitOpen, match="try again in 25 s") as caught:
+        await ask.breaker(call, ask.upstream)
+
+    assert ("retry-after", "25") in error_reply(call.dialect, caught.value).headers.pairs
 
 
 async def test_it_tells_how_things_stand() -> None:

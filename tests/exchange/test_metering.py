@@ -76,8 +76,10 @@ def test_a_rate_limit_says_when_to_ask_again() -> None:
                 headers={"x-llmbridge-actor": "alice"},
             )
 
-    assert refused.status_code == 429
-    assert (refused.headers["retry-after"], "x-should-retry" in refused.headers) == ("60", False)
+    # A bucket fills by the real clock here.
+    wait_s = int(refused.headers["retry-after"])
+    assert (refused.status_code, 40 < wait_s <= 60) == (429, True)
+    assert "x-should-retry" not in refused.headers
     assert refused.json()["error"]["type"] == "rate_limit_error"
     assert "'alice' may have 1 requests a minute" in refused.json()["error"]["message"]
 

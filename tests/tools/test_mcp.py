@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -97,8 +97,12 @@ def open_files() -> int:
 
 def children() -> set[str]:
     """The processes that this one has started and that are still there."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return {process for each in lists for process in each.read_text().split()}
+    found: set[str] = set()
+    for each in Path("/proc/self/task").glob("*/children"):
+        # A thread may have ended since it was listed.
+        with suppress(OSError):
+            found.update(each.read_text().split())
+    return found
 
 
 def is_there(process: str) -> bool:
