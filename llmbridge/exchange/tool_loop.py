@@ -21,7 +21,7 @@ from llmbridge.exchange.hidden import HiddenRounds
 from llmbridge.exchange.tool_runner import ToolRunner
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
 from llmbridge.wire.error_bodies import dump
-from llmbridge.wire.loose_json import is_object
+from llmbridge.wire.loose_json import is_object, text
 from llmbridge.wire.rounds import Rounds, Splice, is_ours
 from llmbridge.wire.sse import encode_sse
 from llmbridge.wire.tool_turns import (
@@ -196,6 +196,9 @@ class _Talk:
                 elif shown := b"".join([self.splice.feed(event) for event in pieces.feed(chunk)]):
                     yield shown
         rest = bytes(pieces.held)
+        if not is_stream and self.round:
+            # The client is in the middle of a stream by now.
+            raise UpstreamError(_told(rest) or "the provider gave no stream after tools were run")
         if not is_stream:
             self._keep_in(rest)
         if shown := self.splice.close(rest) if is_stream else rest:
@@ -252,14 +255,11 @@ class _Talk:
         """A provider's refusal where a stream is under way: in its own words."""
         async with aclosing(reply):
             came = b"".join([piece async for piece in reply])
-        body = _object(came) or {}
-        error = body.get("error")
-        said = error.get("message") if is_object(error) else None
-        self.answer.error = error_with(
-            reply.status, str(said or f"the provider answered {reply.status}")
-        )
+        said = _told(came) or f"the provider answered {reply.status}"
+        self.answer.error = error_with(reply.status, said)
         self.answer.settled = "upstream_error"
-        if not is_object(error):
+        body = _object(came)
+        if body is None or not is_object(body.get("error")):
             return self._farewell(self.answer.error)
         return encode_sse(error_event(self.call.dialect, body, self.last))
 
@@ -289,6 +289,12 @@ def _object(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if is_object(value) else None
+
+
+def _told(body: bytes) -> str:
+    """What an error's body says."""
+    error = (_object(body) or {}).get("error")
+    return text(error.get("message")) if is_object(error) else ""
 
 
 def _body(call: Call) -> dict[str, Any] | None:

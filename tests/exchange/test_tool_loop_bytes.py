@@ -306,6 +306,26 @@ async def test_an_error_in_a_later_round_goes_on_counting_the_events(refused: bo
     assert (shown.count(b"event: error"), told) == (1, list(range(len(told))))
 
 
+@pytest.mark.parametrize("answer", ["error", "whole", "nothing"])
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_a_later_round_that_is_no_stream_ends_it_with_an_error(dialect: Dialect, answer: str):
+    first = recorded(FIXTURES / dialect.name / "tool_call.sse")
+    [call] = read(dialect, first).tool_calls
+    whole = AssistantMessage((Text("Hi."),), stop_reason="stop")
+    error, told = dialect.encode_error(BridgeError("no more")), "the provider gave no stream"
+    body = {"error": error, "whole": dialect.encode_reply(whole), "nothing": b""}[answer]
+    upstream, _ = answering(first, body)
+    async with Bridge(upstream, tools=[tool_named(call.name)]) as bridge:
+        shown = await got(bridge, post(dialect, streaming=True))
+        [interception] = bridge.interceptions
+
+    assert shown is not None
+    message = read(dialect, shown)
+    assert message.error is not None
+    assert message.error.startswith("no more" if answer == "error" else told)
+    assert interception.end == "upstream_error"
+
+
 async def test_a_whole_body_for_a_stream_passes_as_it_came_and_ends_with_nothing_else():
     whole = ANTHROPIC_MESSAGES.encode_reply(AssistantMessage((Text("Hi."),), stop_reason="stop"))
     upstream, _ = answering(whole, size=3)
