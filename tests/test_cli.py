@@ -59,8 +59,14 @@ def ready_url(process: subprocess.Popen[str]) -> str:
     found = re.fullmatch(
         r"llmbridge listening on (https?://127\.0\.0\.1:\d+)\n", process.stdout.readline()
     )
-    assert found, process.communicate(timeout=10)
+    assert found, process.communicate(timeout=30)
     return found[1]
+
+
+def stopped(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it has written, until the end that a signal asked for."""
+    process.send_signal(signal.SIGTERM)
+    return process.communicate(timeout=30)
 
 
 def client(url: str) -> httpx2.Client:
@@ -141,7 +147,7 @@ def test_an_interrupted_demo_leaves_quietly() -> None:
         process.stdout.readline()
 
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate(timeout=30)
 
     assert (process.returncode, error) == (130, "")
 
@@ -160,7 +166,7 @@ def test_a_server_answers_from_all_its_recordings_and_stops_at_a_signal(
             ]
 
         process.send_signal(number)
-        out, error = process.communicate(timeout=10)
+        out, error = process.communicate(timeout=30)
 
     assert (process.returncode, out) == (0, "")
     assert [reply.status_code for reply in replies] == [200, 200, 200, 400]
@@ -183,7 +189,7 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_reply_ends_it() -> None:
             process.send_signal(signal.SIGTERM)
             with pytest.raises(httpx2.RemoteProtocolError):
                 list(pieces)
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate(timeout=30)
 
     assert process.returncode == 0
     assert "200 bridge_shutdown" in error
@@ -195,8 +201,7 @@ def test_what_passes_is_kept_in_the_store(tmp_path: Path) -> None:
         with client(ready_url(process)) as http:
             http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
 
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        stopped(process)
 
     assert bodies(kept) == bodies(ANTHROPIC)[:1]
 
@@ -206,8 +211,7 @@ def test_a_token_made_for_the_run_is_shown_once_and_asked_for() -> None:
         with client(ready_url(process)) as http:
             status = http.post("/v1/messages", content=b"{}").status_code
 
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     assert status == 401
     assert len(re.findall(r"llmb_\S+", error)) == 1
@@ -228,8 +232,7 @@ def test_a_token_that_was_made_for_a_person_lets_them_in(
                 for headers in ({}, {"x-api-key": token})
             ]
 
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     assert (statuses, token in row, token in error) == ([401, 200], False, False)
     assert "export OPENAI_API_KEY=$LLMBRIDGE_TOKEN\n" in error
@@ -254,8 +257,7 @@ def test_a_budget_outlives_the_server(tmp_path: Path) -> None:
                 with client(ready_url(process)) as http:
                     found.append(_asked(http, tokens[0]))
                     found.append(_asked(http, tokens[0]))
-                process.send_signal(signal.SIGTERM)
-                process.communicate(timeout=10)
+                stopped(process)
         with (
             running("serve", "--config", str(config), ANTHROPIC_API_KEY="k") as process,
             client(ready_url(process)) as http,
@@ -278,8 +280,7 @@ def test_a_token_that_the_user_gives_is_asked_for_and_never_shown() -> None:
                 for headers in ({}, {"x-api-key": "hush"})
             ]
 
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     assert (statuses, "hush" in error) == ([401, 200], False)
 
@@ -328,8 +329,7 @@ def test_a_file_says_what_the_options_leave_open(tmp_path: Path) -> None:
                 for headers in ({}, {"x-api-key": "sesame"})
             ]
 
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     # Nobody recorded the changed request.
     assert statuses == [401, 400]
@@ -377,8 +377,7 @@ def test_an_option_wins_over_the_file(tmp_path: Path, options: list[str]) -> Non
         with client(ready_url(process)) as http:
             headers = {"x-api-key": "other"}
             reply = http.post("/v1/messages", content=bodies(ANTHROPIC)[0], headers=headers)
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     assert reply.status_code == 200
     assert not (tmp_path / "made.yaml").exists()
@@ -392,8 +391,7 @@ def test_a_log_level_given_there_wins_over_the_file(tmp_path: Path) -> None:
     with running("serve", "--config", str(config), *options) as process:
         with client(ready_url(process)) as http:
             http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     assert ("POST /v1/messages" in error, "DEBUG" in error) == (True, False)
 
@@ -403,8 +401,7 @@ def test_a_log_for_programs_is_an_object_a_line() -> None:
     with running("serve", *options) as process:
         with client(ready_url(process)) as http:
             http.post("/v1/messages", content=bodies(ANTHROPIC)[0])
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     lines = [json.loads(line) for line in error.splitlines()]
     asked = next(line for line in lines if line["message"] == "interception")
@@ -417,8 +414,7 @@ def test_who_wants_spans_is_told_where_nothing_sends_them(sdk: str | None) -> No
     environ = {"OTEL_PYTHON_TRACER_PROVIDER": sdk} if sdk else {}
     with running("serve", "--replay", str(ANTHROPIC), "--traces", **environ) as process:
         ready_url(process)
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=10)
+        _, error = stopped(process)
 
     assert error.count("opentelemetry-instrument -- llmbridge serve") == (0 if sdk else 1)
 
