@@ -59,9 +59,10 @@ class SqliteFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Prompts are nobody else's affair.
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._use_log()
         with self.changing() as connection:
             prepare(connection)
+        # Now that it is ours: the file remembers it.
+        self._use_log()
         self._user.tidy()
 
     def version(self, connection: Connection) -> int:
@@ -151,7 +152,7 @@ class SqliteFile:
             held.close()
 
     def _use_log(self) -> None:
-        """Readers and a writer at the same time; the file remembers it."""
+        """Readers and a writer at the same time."""
         give_up_s = monotonic() + _BUSY_MS / 1000
         while True:
             try:
