@@ -68,6 +68,8 @@ class BridgeError(Exception):
     status: ClassVar[int] = 500
     kind: ClassVar[Kind] = "api"
     end: ClassVar[End] = "bridge_limit"
+    final: bool = False
+    """True where clients are not to try again, whatever else the error says."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -236,6 +238,8 @@ class BridgeShutdown(BridgeError):
 
 class TooManyRounds(BridgeError):
     """The model called tools in as many rounds as the bridge allows, and has not answered."""
+
+    final = True
 
 
 class Stopped(BridgeError):

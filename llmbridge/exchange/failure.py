@@ -19,7 +19,6 @@ from llmbridge.errors import (
     RequestError,
     RequestTimeout,
     TooLarge,
-    TooManyRounds,
     Unauthorized,
     UpstreamError,
     UpstreamTimeout,
@@ -30,6 +29,9 @@ from llmbridge.wire.error_bodies import error_fields
 
 LONGEST_WAIT_S = 60.0
 """SDKs that are told to wait longer do not: they try again at once."""
+
+NOT_AGAIN = ("x-should-retry", "false")
+"""What keeps SDKs from trying again."""
 
 
 class RateLimited(UpstreamError):
@@ -106,18 +108,21 @@ def error_reply(dialect: Dialect, error: BridgeError) -> Reply:
     """An error as a whole answer. SDKs are told when to try again, and not to try what cannot succeed."""
     body = dialect.encode_error(error)
     fields = error_fields(body)
-    wait_s = error.retry_after_s
-    if wait_s is not None:
-        fields += retry_after_fields(wait_s)
-        hopeless = wait_s > LONGEST_WAIT_S
-    else:
-        # Rounds of tools that were run are not run again: they cost, and tools may have changed something.
-        hopeless = error.status < 500 or isinstance(error, RequestError | TooManyRounds)
-    if hopeless:
-        fields.append(("x-should-retry", "false"))
+    if error.retry_after_s is not None:
+        fields += retry_after_fields(error.retry_after_s)
+    if _is_hopeless(error):
+        fields.append(NOT_AGAIN)
     reply = Reply(error.status, Headers(fields), once(body), at_once=True)
     reply.settled, reply.error = error.end, error
     return reply
+
+
+def _is_hopeless(error: BridgeError) -> bool:
+    if error.final:
+        return True
+    if error.retry_after_s is not None:
+        return error.retry_after_s > LONGEST_WAIT_S
+    return error.status < 500 or isinstance(error, RequestError)
 
 
 def retry_after_fields(seconds: float) -> list[tuple[str, str]]:

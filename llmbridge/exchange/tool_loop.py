@@ -16,7 +16,7 @@ from llmbridge.errors import BridgeError, RequestError, TooManyRounds, UpstreamE
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, once
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.event_pieces import Pieces
-from llmbridge.exchange.failure import error_with
+from llmbridge.exchange.failure import NOT_AGAIN, error_with
 from llmbridge.exchange.hidden import HiddenRounds
 from llmbridge.exchange.tool_runner import ToolRunner
 from llmbridge.exchange.toolbox import Gate, Toolbox, ToolLimits
@@ -114,7 +114,20 @@ class _Talk:
         return self.answer
 
     async def whole(self, first: Reply) -> Reply:
-        """The answer as one body; as it came when no tool of ours was called."""
+        """The answer as one body; as it came when no tool of ours was called.
+
+        Where that fails after tools were run, clients are not to ask again: tools cost, and may have changed something.
+        """
+        try:
+            reply = await self._whole(first)
+        except BridgeError as error:
+            error.final = error.final or self.round > 0
+            raise
+        if self.round and reply.status >= 400:
+            reply.headers = Headers((*reply.headers.without(NOT_AGAIN[0]).pairs, NOT_AGAIN))
+        return reply
+
+    async def _whole(self, first: Reply) -> Reply:
         reply = first
         while True:
             self.rounds.begin()

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import openai
 import pytest
 
 from llmbridge import Bridge, Script, calls, frames
 from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, ToolResult, ToolSpec
+from llmbridge.errors import Unreachable
+from llmbridge.exchange.call import Call, Reply
+from llmbridge.exchange.failure import Failure
 from llmbridge.exchange.toolbox import ToolLimits
 from llmbridge.stores.opening import open_store
 from llmbridge.wire.openai_chat import OPENAI_CHAT
@@ -137,6 +141,29 @@ def test_tools_are_not_run_anew_by_a_client_that_tries_again(streams: bool):
         list(client.chat.completions.create(**asked, stream=streams))
 
     assert len(script.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [Failure(529), Failure(429, retry_after=0), Unreachable("no route")],
+    ids=["overloaded", "limited", "unreachable"],
+)
+def test_nor_where_the_provider_fails_after_they_were_run(failed: Any):
+    script = Script(calls("clock"), calls("clock"), calls("clock"))
+
+    async def fails_later(call: Call) -> Reply:
+        if not call.round:
+            return await script(call)
+        if isinstance(failed, Exception):
+            raise failed
+        return await Script(failed)(call)
+
+    asked: Any = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}
+    with Bridge(fails_later, tools=[clock]) as bridge, bridge.openai(max_retries=2) as client:
+        with pytest.raises(openai.APIError):
+            client.chat.completions.create(**asked)
+
+        assert len(rows(bridge.store)) == 1
 
 
 @pytest.mark.parametrize("said", [True, False, 5])
