@@ -97,37 +97,40 @@ function parsePartial(text) {
     // A high surrogate waits for its low one.
     return said.replace(/[\ud800-\udbff]$/, "").replace(LONE, "\ufffd");
   };
+  /** What stands between brackets: `take` takes one, until it is cut. */
+  const each = (close, take) => {
+    if (next() === close) at += 1;
+    else
+      while (!cut) {
+        take();
+        if (cut || next() === undefined) return;
+        const char = text[at];
+        if (char !== close && char !== ",") refuse();
+        at += 1;
+        if (char === close) return;
+      }
+  };
   const array = (depth) => {
     const items = [];
-    if (next() === "]") return (at += 1), items;
-    while (!cut) {
+    each("]", () => {
       const item = value(depth);
       if (item !== ABSENT) items.push(item);
-      if (cut || next() === undefined) return items;
-      if (text[at] === "]") return (at += 1), items;
-      if (text[at] !== ",") refuse();
-      at += 1;
-    }
+    });
     return items;
   };
   const object = (depth) => {
     const fields = new Map();
-    if (next() === "}") return (at += 1), fields;
-    while (!cut) {
+    each("}", () => {
       const quote = next();
-      if (cut) return fields;
+      if (cut) return;
       if (quote !== '"') refuse();
       const key = string(true);
-      if (cut || next() === undefined) return fields;
+      if (cut || next() === undefined) return;
       if (text[at] !== ":") refuse();
       at += 1;
       const held = value(depth);
       if (held !== ABSENT) fields.set(key, held);
-      if (cut || next() === undefined) return fields;
-      if (text[at] === "}") return (at += 1), fields;
-      if (text[at] !== ",") refuse();
-      at += 1;
-    }
+    });
     return fields;
   };
   try {
@@ -141,6 +144,16 @@ function parsePartial(text) {
 }
 
 // ---- One interception: its events, and how it stood after any of them
+
+/** The first number from `low` on that is no longer `before`; `high` where there is none. */
+function search(low, high, before) {
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (before(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
 
 class Block {
   constructor(about, opened, round) {
@@ -161,19 +174,15 @@ class Block {
 
   /** After `count` events: how long the text is, and where the last event's piece begins. */
   lengths(count) {
-    let low = 0;
-    let high = this.at.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.at[middle] < count) low = middle + 1;
-      else high = middle;
-    }
-    const end = low ? this.ends[low - 1] : 0;
-    let first = low;
+    const last = search(0, this.at.length, (place) => this.at[place] < count);
+    let first = last;
     while (first && this.at[first - 1] === count - 1) first -= 1;
-    return [end, first === low ? end : first ? this.ends[first - 1] : 0];
+    return [this.ends[last - 1] ?? 0, this.ends[first - 1] ?? 0];
   }
 }
+
+/** What is not known before the end of a round. */
+const UNENDED = { error: undefined, error_type: undefined, stop_reason: undefined, stop: undefined };
 
 class Trace {
   constructor(id) {
@@ -223,9 +232,8 @@ class Trace {
       else if (kind === "e") this.blocks[what].closed = event;
       else if (kind === "r") {
         this.round = what;
-        this.marks.push([event, { error: undefined, error_type: undefined, stop_reason: undefined, stop: undefined }]);
-      }
-      else this.marks.push([event, what]);
+        this.marks.push([event, UNENDED]);
+      } else this.marks.push([event, what]);
     }
   }
 
@@ -277,9 +285,8 @@ class Trace {
     });
     const known = this.marks.filter(([event]) => event < count).map(([, facts]) => facts);
     if (count === this.count) return { blocks, facts: Object.assign({}, ...known, this.facts) };
-    const open = { usage: undefined, cost: undefined, stop_reason: undefined, stop: undefined };
-    const unknown = { error: undefined, error_type: undefined, end: undefined };
-    return { blocks, facts: Object.assign({}, this.facts, open, unknown, ...known) };
+    const open = { ...UNENDED, usage: undefined, cost: undefined, end: undefined };
+    return { blocks, facts: Object.assign({}, this.facts, open, ...known) };
   }
 }
 
@@ -414,13 +421,13 @@ class Store {
 
 const whole = (value) => (value ?? 0).toLocaleString("en-US");
 const duration = (seconds) => {
-  if (seconds === null || seconds === undefined) return "–";
+  if (seconds == null) return "–";
   if (seconds < 0.0995) return `${(seconds * 1000).toFixed(seconds < 0.00995 ? 1 : 0)} ms`;
   if (seconds < 60) return `${seconds.toFixed(2)} s`;
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 };
 const bytes = (size) => (size < 1000 ? `${size} B` : `${(size / 1000).toFixed(1)} kB`);
-const dollars = (cost) => `$${cost >= 1 ? cost.toFixed(2) : cost.toFixed(cost >= 0.01 ? 4 : 6)}`;
+const dollars = (cost) => (cost == null ? "–" : `$${cost.toFixed(cost >= 1 ? 2 : cost >= 0.01 ? 4 : 6)}`);
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 const NOT_SENT = new Set(["host", "content-length", "accept-encoding", "connection", "transfer-encoding"]);
@@ -439,17 +446,19 @@ function curl(request, auth) {
 
 // ---- The page
 
+/** An element; `fields` are its attributes, or its class alone. */
 function h(tag, fields = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(fields)) {
+  const every = typeof fields === "string" ? { class: fields } : fields;
+  for (const [name, value] of Object.entries(every)) {
     if (name === "on") for (const [event, run] of Object.entries(value)) element.addEventListener(event, run);
-    else if (name === "part") element.dataset.part = value;
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+    else if (value != null && value !== false) element.setAttribute(name, value);
   }
   element.append(...children);
   return element;
 }
 
+const quiet = (text, tag = "span") => h(tag, "quiet", text);
 const say = (element, text) => {
   if (element.textContent !== text) element.textContent = text;
 };
@@ -495,7 +504,7 @@ class Prose {
     }
     let part = 0;
     for (; part < borders.length && (borders[part] < end || part === 0); part += 1) {
-      const node = this.element.children[part] ?? this.element.appendChild(h("div", { class: "chunk" }));
+      const node = this.element.children[part] ?? this.element.appendChild(h("div", "chunk"));
       const to = Math.min(borders[part + 1] ?? end, end);
       this.fill(node, text.slice(borders[part], to), Math.max(0, Math.min(fresh, to) - borders[part]));
     }
@@ -514,7 +523,7 @@ class Prose {
 
 /** A value over several lines, as text with a class for each kind of token. */
 function pretty(value, indent = "") {
-  const token = (kind, text) => h("span", { class: `j-${kind}` }, text);
+  const token = (kind, text) => h("span", `j-${kind}`, text);
   const deeper = `${indent}  `;
   if (value instanceof Map || Array.isArray(value)) {
     const isMap = value instanceof Map;
@@ -550,32 +559,32 @@ function picture(key, value, beside) {
 function some(items, make) {
   if (items.length <= SHOWN_ITEMS) return items.map(make);
   const rest = items.slice(SHOWN_ITEMS);
-  const more = h("details", {}, h("summary", { class: "quiet" }, `${whole(rest.length)} more`));
+  const more = h("details", {}, quiet(`${whole(rest.length)} more`, "summary"));
   more.addEventListener("toggle", () => more.children.length > 1 || more.append(...some(rest, make)));
   return [...items.slice(0, SHOWN_ITEMS).map(make), more];
 }
 
 /** A value as a tree; branches are made when they are opened. */
 function tree(key, value, depth = 0, beside = null) {
-  const label = key === null ? [] : [h("span", { class: "j-key" }, String(key)), ": "];
+  const label = key === null ? [] : [h("span", "j-key", String(key)), ": "];
   const branches = value instanceof Map ? [...value] : Array.isArray(value) ? value.map((item, i) => [i, item]) : null;
   if (!branches) {
     const image = picture(key, value, beside);
-    if (image) return h("div", { class: "leaf" }, ...label, image);
+    if (image) return h("div", "leaf", ...label, image);
     let [shown, more] = [value, 0];
     if (typeof value === "string" && value.length > SHOWN_CHARS) {
       more = value.length - SHOWN_CHARS;
       shown = value.slice(0, SHOWN_CHARS);
     }
-    const note = more ? [h("span", { class: "quiet" }, ` … ${whole(more)} more characters`)] : [];
+    const note = more ? [quiet(` … ${whole(more)} more characters`)] : [];
     const text =
       typeof shown === "string" && shown.includes("\n")
-        ? [h("span", { class: "j-string lines" }, shown)]
+        ? [h("span", "j-string lines", shown)]
         : pretty(shown);
-    return h("div", { class: "leaf" }, ...label, ...text, ...note);
+    return h("div", "leaf", ...label, ...text, ...note);
   }
   const size = value instanceof Map ? `{${branches.length}}` : `[${branches.length}]`;
-  const details = h("details", {}, h("summary", {}, ...label, h("span", { class: "quiet" }, size)));
+  const details = h("details", {}, h("summary", {}, ...label, quiet(size)));
   const fill = () => {
     if (!details.open || details.children.length > 1) return;
     const kind = value instanceof Map ? value : null;
@@ -591,7 +600,6 @@ function tree(key, value, depth = 0, beside = null) {
 
 const TABS = { message: "Message", events: "Events", request: "Request", response: "Response", usage: "Usage" };
 const SPEEDS = [["0.25", "¼×"], ["1", "1×"], ["4", "4×"], ["16", "16×"]];
-const STATUS = { live: "live", done: "done", stopped: "stopped", error: "error" };
 /** Why it has no whole answer, in a word. */
 const failure = ({ status, error_type }) => (status === "stopped" ? "stopped" : status === "error" ? (error_type ?? "error") : "");
 const ROW = 22; // pixels; live.css says the same
@@ -652,70 +660,73 @@ class View {
   // What is there
 
   build(el) {
-    const button = (part, label, face, run) =>
-      h("button", { type: "button", part, "aria-label": label, title: label, on: {
-        click: (event) => event.currentTarget.ariaDisabled === "true" || run() } }, face);
     const p = (this.parts = {});
-    p.filter = h("input", {
-      part: "filter", type: "search", placeholder: "Filter", "aria-label": "Filter interceptions",
+    const add = (tag, part, ...more) => {
+      p[part] = h(tag, ...more);
+      p[part].dataset.part = part;
+      return p[part];
+    };
+    const button = (part, label, face, run) =>
+      add("button", part, { type: "button", "aria-label": label, title: label, on: {
+        click: (event) => event.currentTarget.ariaDisabled === "true" || run() } }, face);
+    add("input", "filter", {
+      type: "search", placeholder: "Filter", "aria-label": "Filter interceptions",
       on: { input: () => this.filterBy(p.filter.value) },
     });
     p.filter.value = this.filter;
-    p.count = h("span", { class: "quiet", part: "count" });
-    p.list = h("div", { part: "list", role: "listbox", "aria-label": "Interceptions", tabindex: "0" });
-    p.title = h("strong", { part: "title" });
-    p.provider = h("span", { class: "quiet", part: "provider" });
-    p.status = h("span", { class: "chip", part: "status", role: "status" });
-    p.stop = button("stop", "Stop this call", h("span", {}, "Stop"), () => this.stop());
+    add("span", "count", "quiet");
+    add("div", "list", { role: "listbox", "aria-label": "Interceptions", tabindex: "0" });
+    add("strong", "title");
+    add("span", "provider", "quiet");
+    add("span", "status", { class: "chip", role: "status" });
+    button("stop", "Stop this call", h("span", {}, "Stop"), () => this.stop());
     p.stop.prepend(icon("stop"));
-    p.curl = button("copy-curl", "Copy the request as a curl command", "curl", () => this.copyCurl());
-    p.cassette = button("copy-cassette", "Copy the recording as a cassette", "cassette", () => this.askCassette());
-    p.note = h("span", { class: "note", part: "note", role: "status" });
-    p.stats = h("div", { part: "stats", class: "stats" });
+    button("copy-curl", "Copy the request as a curl command", "curl", () => this.copyCurl());
+    button("copy-cassette", "Copy the recording as a cassette", "cassette", () => this.askCassette());
+    add("span", "note", { class: "note", role: "status" });
+    add("div", "stats", "stats");
     p.canvas = h("canvas", { "aria-hidden": "true" });
-    p.line = h("div", { class: "cursor" });
+    p.line = h("div", "cursor");
     p.hover = h("div", { class: "hover", hidden: "" });
     // What a canvas cannot ask for itself: the colors of the style.
     p.swatches = ["text", "thinking", "tool", "other", "error"].map((kind) => h("i", { class: "swatch", "data-kind": kind }));
-    p.timeline = h("div", { class: "timeline", part: "timeline" }, p.canvas, p.line, p.hover, ...p.swatches);
+    add("div", "timeline", "timeline", p.canvas, p.line, p.hover, ...p.swatches);
     p.timeline.addEventListener("pointerdown", (event) => this.point(event, true));
     p.timeline.addEventListener("pointermove", (event) => this.point(event, event.buttons === 1));
     p.timeline.addEventListener("pointerleave", () => { p.hover.hidden = true; });
-    p.play = button("play", "Play", icon("play"), () => this.toggle());
-    p.back = button("back", "One event back", icon("back"), () => this.step(-1));
-    p.forward = button("forward", "One event forward", icon("forward"), () => this.step(1));
-    p.slider = h("input", {
-      part: "slider", type: "range", min: "0", step: "1", "aria-label": "Event",
+    button("play", "Play", icon("play"), () => this.toggle());
+    button("back", "One event back", icon("back"), () => this.step(-1));
+    button("forward", "One event forward", icon("forward"), () => this.step(1));
+    add("input", "slider", {
+      type: "range", min: "0", step: "1", "aria-label": "Event",
       on: { input: () => this.go(Number(p.slider.value)) },
     });
-    p.place = h("output", { part: "place" });
-    p.speed = h("select", {
-      part: "speed", "aria-label": "Speed of the replay",
+    add("output", "place");
+    add("select", "speed", {
+      "aria-label": "Speed of the replay",
       on: { change: () => { this.speed = Number(p.speed.value); } },
     }, ...SPEEDS.map(([value, name]) => h("option", { value }, name)));
     p.speed.value = String(this.speed);
-    p.axis = button("axis", "Spread the timeline by time", "by time", () => { this.byTime = !this.byTime; this.repaint(); });
-    p.follow = button("follow", "Show the newest", "", () => this.follow());
+    button("axis", "Spread the timeline by time", "by time", () => { this.byTime = !this.byTime; this.repaint(); });
+    button("follow", "Show the newest", "", () => this.follow());
     p.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "What is shown" });
-    p.panels = h("div", { class: "panels" });
+    p.panels = h("div", "panels");
     const uid = Math.random().toString(36).slice(2);
     for (const [name, title] of Object.entries(TABS)) {
-      const tab = h("button", {
-        type: "button", role: "tab", part: `tab-${name}`, id: `t${uid}${name}`, "aria-controls": `p${uid}${name}`,
+      const tab = add("button", `tab-${name}`, {
+        type: "button", role: "tab", id: `t${uid}${name}`, "aria-controls": `p${uid}${name}`,
         on: { click: () => { this.tab = name; this.repaint(); } },
       }, title);
-      const panel = h("div", {
-        role: "tabpanel", part: `panel-${name}`, id: `p${uid}${name}`, "aria-labelledby": `t${uid}${name}`,
+      p[name] = add("div", `panel-${name}`, {
+        role: "tabpanel", id: `p${uid}${name}`, "aria-labelledby": `t${uid}${name}`,
         tabindex: "0", class: "panel",
       });
       p.tabs.append(tab);
-      p.panels.append(panel);
-      p[`tab-${name}`] = tab;
-      p[name] = panel;
+      p.panels.append(p[name]);
     }
     p.spacer = h("div", { class: "spacer", role: "list" });
-    p.data = h("pre", { class: "data", part: "data" });
-    p.scroll = h("div", { class: "scroll" }, p.spacer);
+    add("pre", "data", "data");
+    p.scroll = h("div", "scroll", p.spacer);
     p.scroll.addEventListener("scroll", () => this.repaint());
     p.events.append(p.scroll, p.data);
     // A person who scrolls decides whether the end is followed; heights that are only guessed so far do not.
@@ -725,19 +736,19 @@ class View {
       if (performance.now() - (this.handled ?? -1e9) > 500) return;
       this.following = p.message.scrollHeight - p.message.scrollTop - p.message.clientHeight < 24;
     });
-    p.detail = h("div", { class: "detail" },
-      h("header", {}, h("div", { class: "name" }, p.title, p.provider), p.status, p.stop, h("span", { class: "grow" }), p.note,
-        h("span", { class: "quiet" }, "copy"), p.curl, p.cassette),
+    p.detail = h("div", "detail",
+      h("header", {}, h("div", "name", p.title, p.provider), p.status, p.stop, h("span", "grow"), p.note,
+        quiet("copy"), p["copy-curl"], p["copy-cassette"]),
       p.stats, p.timeline,
       h("div", { class: "transport", role: "group", "aria-label": "Replay" },
         p.back, p.play, p.forward, p.slider, p.place, p.speed, p.axis, p.follow),
       p.tabs, p.panels);
-    p.nothing = h("p", { class: "nothing", part: "empty" });
-    p.side = h("div", { class: "side" }, h("div", { class: "find" }, p.filter, p.count), p.list);
+    add("p", "empty", "nothing");
+    p.side = h("div", "side", h("div", "find", p.filter, p.count), p.list);
     this.root = h("div", {
       class: "llmb", role: "region", "aria-label": "Interceptions of the bridge",
       "data-lm-suppress-shortcuts": "true", tabindex: "-1",
-    }, p.side, p.detail, p.nothing);
+    }, p.side, p.detail, p.empty);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.root.addEventListener("click", () => this.hold());
     el.append(this.root);
@@ -897,7 +908,7 @@ class View {
       await navigator.clipboard.writeText(text);
     } catch {
       // Without a secure context there is only the old way.
-      const area = this.root.appendChild(h("textarea", { class: "aside" }));
+      const area = this.root.appendChild(h("textarea", "aside"));
       area.value = text;
       area.select();
       document.execCommand("copy");
@@ -934,7 +945,7 @@ class View {
     const words = this.filter.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = ({ facts, id }) => {
       const { model, answering, provider, status, actor, prompt, error_type: error } = facts;
-      const said = [model, answering, provider, STATUS[status], actor, prompt, error, id].join(" ").toLowerCase();
+      const said = [model, answering, provider, status, actor, prompt, error, id].join(" ").toLowerCase();
       return words.every((word) => said.includes(word));
     };
     const found = [...this.store.traces.values()].filter(fits);
@@ -970,12 +981,12 @@ class View {
     this.root.classList.toggle("narrow", narrow);
     this.root.classList.toggle("tight", this.root.clientWidth - (p.side.hidden || narrow ? 0 : 250) < 540);
     p.detail.hidden = !trace;
-    p.nothing.hidden = Boolean(trace);
+    p.empty.hidden = Boolean(trace);
     this.root.classList.toggle("empty", !trace);
-    say(p.nothing, this.mode === "closed"
+    say(p.empty, this.mode === "closed"
       ? "The bridge is closed, and no interception is at hand. Open one, and run this cell again."
       : "No interception yet. What passes the bridge shows up here as it streams.");
-    p.cassette.hidden = this.mode === "page"; // nobody is there who could be asked
+    p["copy-cassette"].hidden = this.mode === "page"; // nobody is there who could be asked
     this.paintList(listed, every);
     if (!trace) return;
     if (trace.lacks && this.mode !== "page") this.store.want(trace);
@@ -991,16 +1002,23 @@ class View {
     const shown = this.shownTab();
     for (const name of Object.keys(TABS)) {
       const chosen = name === shown;
-      p[`tab-${name}`].setAttribute("aria-selected", chosen);
+      p[`tab-${name}`].ariaSelected = chosen;
       p[`tab-${name}`].tabIndex = chosen ? 0 : -1;
       p[`tab-${name}`].hidden = this.wide && name === "message";
       p[name].hidden = !(chosen || (this.wide && name === "message"));
     }
     if (!p.message.hidden) this.paintMessage(trace, state, count);
     if (!p.events.hidden) this.paintEvents(trace, count);
-    if (!p.request.hidden) this.paintTree(p.request, trace.request, () => this.requestParts(trace.request));
-    if (!p.response.hidden) this.paintResponse(trace, state, count);
-    if (!p.usage.hidden) this.paintUsage(state.facts);
+    const { request, response } = trace;
+    if (!p.request.hidden) this.refill(p.request, request, () => this.requestParts(request));
+    if (!p.response.hidden) {
+      const stands = `${trace.id} ${response?.body === undefined ? count : "whole"} ${Boolean(response)}`;
+      this.refill(p.response, stands, () => this.responseParts(response, state));
+    }
+    if (!p.usage.hidden) {
+      const { usage, cost, raw_usage } = state.facts;
+      this.refill(p.usage, JSON.stringify([usage, cost, raw_usage]), () => this.usageParts(state.facts));
+    }
   }
 
   paintList(listed, every) {
@@ -1014,7 +1032,7 @@ class View {
       options.delete(trace.id);
       if (!option) {
         option = h("div", { role: "option", "data-id": trace.id, on: { click: () => this.select(trace.id) } },
-          h("i", { class: "dot" }), h("span", { class: "model" }), h("span", { class: "when" }), h("span", { class: "prompt" }));
+          h("i", "dot"), h("span", "model"), h("span", "when"), h("span", "prompt"));
         option.id = `o${Math.random().toString(36).slice(2)}`;
       }
       if (p.list.children[place] !== option) p.list.insertBefore(option, p.list.children[place] ?? null);
@@ -1024,8 +1042,8 @@ class View {
       say(model, facts.answering || facts.model || facts.provider || "…");
       say(when, trace.live ? `${whole(trace.count)} ev` : failure(facts) || duration(facts.seconds ?? trace.seconds(trace.count - 1)));
       say(prompt, facts.prompt || facts.provider || "");
-      option.setAttribute("aria-selected", trace.id === this.id);
-      option.setAttribute("aria-label", `${model.textContent}, ${STATUS[facts.status]}, ${when.textContent}, ${prompt.textContent}`);
+      option.ariaSelected = trace.id === this.id;
+      option.ariaLabel = `${model.textContent}, ${facts.status}, ${when.textContent}, ${prompt.textContent}`;
       if (trace.id === this.id && p.list.getAttribute("aria-activedescendant") !== option.id) {
         p.list.setAttribute("aria-activedescendant", option.id);
         if (option.offsetTop < p.list.scrollTop || option.offsetTop > p.list.scrollTop + p.list.clientHeight - 40)
@@ -1042,7 +1060,7 @@ class View {
     say(p.provider, of.filter(Boolean).join(" · "));
     const code = trace.facts.http;
     const reason = trace.facts.status === "error" && trace.facts.error_type;
-    say(p.status, trace.live ? "live" : [STATUS[trace.facts.status], code !== 200 && code, reason].filter(Boolean).join(" "));
+    say(p.status, trace.live ? "live" : [trace.facts.status, code !== 200 && code, reason].filter(Boolean).join(" "));
     mark(p.status, "status", trace.facts.status);
     p.stop.hidden = !trace.live || this.mode !== "live";
     // Not `disabled`, which would drop the keys of who has just pressed it.
@@ -1063,7 +1081,7 @@ class View {
       ["tokens/s", rate === null ? "–" : `${guess}${rate < 10 ? rate.toFixed(1) : whole(Math.round(rate))}`],
       ["input", usage.input === undefined ? "–" : whole(usage.input) + cached],
       ["output", chars || usage.output ? guess + whole(out) : "–"],
-      ["cost", facts.cost === undefined || facts.cost === null ? "–" : dollars(facts.cost)],
+      ["cost", dollars(facts.cost)],
       ["events", whole(count)],
     ];
     if (p.stats.children.length !== told.length)
@@ -1082,14 +1100,9 @@ class View {
   }
 
   eventAt(trace, share) {
-    let [low, high] = [trace.base, trace.count - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.share(trace, middle) < share) low = middle + 1;
-      else high = middle;
-    }
-    if (low > trace.base && share - this.share(trace, low - 1) < this.share(trace, low) - share) low -= 1;
-    return low;
+    const at = search(trace.base, trace.count - 1, (event) => this.share(trace, event) < share);
+    const nearer = at > trace.base && share - this.share(trace, at - 1) < this.share(trace, at) - share;
+    return nearer ? at - 1 : at;
   }
 
   paintTimeline(trace, count) {
@@ -1139,7 +1152,7 @@ class View {
       this.running = running;
       p.play.replaceChildren(icon(running ? "pause" : "play"));
       const label = running ? "Pause" : "Play";
-      p.play.setAttribute("aria-label", label);
+      p.play.ariaLabel = label;
       p.play.title = label;
     }
     p.slider.max = String(trace.count);
@@ -1147,11 +1160,11 @@ class View {
     const gap = count > trace.base ? trace.gap(count - 1) : null;
     const place = `${whole(count)} / ${whole(trace.count)}`;
     say(p.place, place);
-    p.slider.setAttribute("aria-valuetext", `event ${place}${gap === null ? "" : `, after ${duration(gap)}`}`);
+    p.slider.ariaValueText = `event ${place}${gap === null ? "" : `, after ${duration(gap)}`}`;
     p.back.ariaDisabled = count <= trace.base;
     p.forward.ariaDisabled = count >= trace.count;
     p.axis.hidden = trace.facts.timed === false;
-    p.axis.setAttribute("aria-pressed", this.byTime);
+    p.axis.ariaPressed = this.byTime;
     // Nothing beside the slider comes or grows: its scale would change under the pointer.
     p.follow.classList.toggle("away", this.cursor === null || Boolean(this.playing && !trace.live));
     p.place.style.minWidth = `${2 * whole(trace.count).length + 4}ch`;
@@ -1199,13 +1212,13 @@ class View {
 
   makeBlock(panel, number, block) {
     const { kind, name } = block.about;
-    const text = h("div", { part: "text", class: kind === "tool" ? "text json" : "text" });
+    const text = h("div", { "data-part": "text", class: kind === "tool" ? "text json" : "text" });
     const title = { tool: "tool call", thinking: "thinking", refusal: "refusal" }[kind];
-    const head = h("div", { class: "head" });
-    if (block.round) head.append(h("span", { class: "round" }, `round ${block.round + 1}`));
-    if (title) head.append(h("span", { class: "kind" }, title));
-    if (kind === "tool") head.append(h("code", {}, name || "?"), h("span", { class: "quiet" }, block.about.id || ""));
-    if (block.about.server) head.append(h("span", { class: "quiet" }, "run by the provider"));
+    const head = h("div", "head");
+    if (block.round) head.append(h("span", "round", `round ${block.round + 1}`));
+    if (title) head.append(h("span", "kind", title));
+    if (kind === "tool") head.append(h("code", {}, name || "?"), quiet(block.about.id || ""));
+    if (block.about.server) head.append(quiet("run by the provider"));
     const element = h("section", { "data-block": number, "data-kind": kind, class: "block" }, head, text);
     head.hidden = !head.childNodes.length;
     const made = { element, text, prose: new Prose(text), shown: null };
@@ -1243,8 +1256,8 @@ class View {
       return;
     }
     if (!element) {
-      element = h("section", { class: "block ending" },
-        h("div", { class: "head" }, h("span", { class: "kind" })), h("div", { class: "text", part: "text" }));
+      element = h("section", "block ending",
+        h("div", "head", h("span", "kind")), h("div", { class: "text", "data-part": "text" }));
     }
     mark(element, "kind", failed && facts.status !== "stopped" ? "error" : "note");
     mark(element, "block", "end");
@@ -1293,44 +1306,38 @@ class View {
         "aria-current": place === now ? "true" : null, style: `top:${place * ROW}px`,
         on: { click: () => this.go(event + 1) },
       },
-        h("span", { class: "n" }, String(event + 1)),
-        h("span", { class: "n" }, trace.facts.timed === false ? "" : duration(seconds)),
-        h("span", { class: "n gap" }, gap === null ? "" : `+${duration(gap)}`),
-        h("i", { class: "dot" }),
-        h("span", { class: "what" }, name && name !== "message" ? name : steps.length ? STEPS[steps.at(-1)[0]] : "event"),
-        h("span", { class: "said" }, said),
-        h("span", { class: "n" }, bytes(size)));
+        h("span", "n", String(event + 1)),
+        h("span", "n", trace.facts.timed === false ? "" : duration(seconds)),
+        h("span", "n gap", gap === null ? "" : `+${duration(gap)}`),
+        h("i", "dot"),
+        h("span", "what", name && name !== "message" ? name : steps.length ? STEPS[steps.at(-1)[0]] : "event"),
+        h("span", "said", said),
+        h("span", "n", bytes(size)));
       rows.push(row);
     }
     spacer.replaceChildren(...rows);
   }
 
-  paintTree(panel, value, make) {
-    if (panel.shown === value && panel.childNodes.length) return;
-    panel.shown = value;
-    panel.replaceChildren(...(value ? make() : [h("p", { class: "quiet" }, "Not known.")]));
+  /** Make what is in a panel anew where its state is another. */
+  refill(panel, state, make) {
+    if (panel.shown === state) return;
+    panel.shown = state;
+    panel.replaceChildren(...make());
   }
 
   requestParts(request) {
+    if (!request) return [quiet("Not known.", "p")];
     const body = request.body ? parsePartial(request.body) : undefined;
     return [
-      h("p", { class: "address" }, h("strong", {}, request.method), " ", request.url),
+      h("p", "address", h("strong", {}, request.method), " ", request.url),
       this.fields(request.headers),
-      body === undefined ? h("pre", { class: "data" }, request.body) : tree(null, body),
+      body === undefined ? h("pre", "data", request.body) : tree(null, body),
     ];
   }
 
   /** The head, and the body: as it came where it is one document, else what the events make of it so far. */
-  paintResponse(trace, { blocks, facts }, count) {
-    const panel = this.parts.response;
-    const { response } = trace;
-    const state = `${trace.id} ${response?.body === undefined ? count : "whole"} ${Boolean(response)}`;
-    if (panel.shown === state) return;
-    panel.shown = state;
-    if (!response) {
-      panel.replaceChildren(h("p", { class: "quiet" }, "No answer so far."));
-      return;
-    }
+  responseParts(response, { blocks, facts }) {
+    if (!response) return [quiet("No answer so far.", "p")];
     const content = blocks.map(({ block, end }) => {
       const text = block.text.slice(0, end);
       const { kind, ...about } = block.about;
@@ -1341,37 +1348,33 @@ class View {
     if (facts.stop_reason) message.set("stop_reason", facts.stop_reason);
     if (facts.error || facts.error_type) message.set("error", facts.error ?? facts.error_type);
     const body = response.body === undefined ? message : parsePartial(response.body);
-    panel.replaceChildren(
-      h("p", { class: "address" }, h("strong", {}, `HTTP ${response.status}`)), this.fields(response.headers),
-      h("p", { class: "quiet" }, response.body === undefined ? "What the events make of it" : "Body"),
-      body === undefined ? h("pre", { class: "data" }, response.body) : tree(null, body));
+    return [
+      h("p", "address", h("strong", {}, `HTTP ${response.status}`)),
+      this.fields(response.headers),
+      quiet(response.body === undefined ? "What the events make of it" : "Body", "p"),
+      body === undefined ? h("pre", "data", response.body) : tree(null, body),
+    ];
   }
 
-  fields(pairs) {
-    const rows = pairs.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)));
+  fields(pairs, kind = "") {
+    const rows = pairs.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", kind, value)));
     return h("table", {}, h("tbody", {}, ...rows));
   }
 
-  paintUsage(facts) {
-    const panel = this.parts.usage;
-    const state = JSON.stringify([facts.usage, facts.cost, facts.raw_usage]);
-    if (panel.shown === state) return;
-    panel.shown = state;
-    if (!facts.usage) {
-      panel.replaceChildren(h("p", { class: "quiet" }, "No usage was reported so far."));
-      return;
-    }
-    const names = { input: "input", cache_read: "read from cache", cache_write: "written to cache", output: "output" };
-    Object.assign(names, { reasoning: "reasoning, in output", total: "total" });
-    const rows = Object.entries(names).filter(([name]) => facts.usage[name] !== undefined)
-      .map(([name, title]) => h("tr", {}, h("th", { scope: "row" }, title), h("td", { class: "n" }, whole(facts.usage[name]))));
-    if (facts.cost !== undefined && facts.cost !== null)
-      rows.push(h("tr", {}, h("th", { scope: "row" }, "cost at list price"), h("td", { class: "n" }, dollars(facts.cost))));
-    const raw = parsePartial(JSON.stringify(facts.raw_usage ?? {}));
-    panel.replaceChildren(h("table", {}, h("tbody", {}, ...rows)), h("p", { class: "quiet" }, "As the provider sent it"), tree(null, raw));
+  usageParts({ usage, cost, raw_usage }) {
+    if (!usage) return [quiet("No usage was reported so far.", "p")];
+    const counted = Object.entries(TOKENS).filter(([name]) => usage[name] !== undefined);
+    const rows = counted.map(([name, title]) => [title, whole(usage[name])]);
+    if (cost != null) rows.push(["cost at list price", dollars(cost)]);
+    const raw = parsePartial(JSON.stringify(raw_usage ?? {}));
+    return [this.fields(rows, "n"), quiet("As the provider sent it", "p"), tree(null, raw)];
   }
 }
 
+const TOKENS = {
+  input: "input", cache_read: "read from cache", cache_write: "written to cache", output: "output",
+  reasoning: "reasoning, in output", total: "total",
+};
 const STEPS = { s: "start", b: "block", d: "delta", e: "block end", f: "end", r: "round" };
 
 /** One store for each model, however many views it has. */

@@ -11,8 +11,12 @@ from llmbridge.notebook.static import static_html
 from llmbridge.notebook.trace import Trace, to_json
 
 _HERE = Path(__file__).parent
-_INDENT = re.compile(r"^\s+", re.MULTILINE)
-_COMMENT = re.compile(r"^(?://(?: .*)?|/\*\* .*)\n", re.MULTILINE)
+_COMMENT = re.compile(r"^ *(?://(?: .*)?|/\*\* .*)\n| +// [^\"`\n]*$", re.MULTILINE)
+_STRING = re.compile(r"""("(?:\\.|[^"\\])*"|`[^`]*`)""")
+_SPACES = {
+    ".js": re.compile(r" ?(=>|[=!]==?|[-+]=|&&|\|\||[=?:,;{}()<>*|[\]]) ?|(?<=\w) ([-+]) (?=\w)"),
+    ".css": re.compile(r" ?([{};,>]) ?|(?<=:)() "),
+}
 
 # What anywidget would give the script; nobody hears what it sends.
 _BOOT = """
@@ -41,9 +45,21 @@ _PAGE = """<!doctype html>
 
 
 def packed(name: str) -> str:
-    """One of the files beside this one without comments and indents: every widget carries it along."""
-    text = (_HERE / name).read_text("utf-8")
-    return _COMMENT.sub("", _INDENT.sub("", text))
+    """One of the files beside this one without comments and most white space: every widget carries it along."""
+    spaces = _SPACES[Path(name).suffix]
+    lines = _COMMENT.sub("", (_HERE / name).read_text("utf-8")).splitlines()
+    return "".join(_packed(line.strip(), spaces) for line in lines)
+
+
+def _packed(line: str, spaces: re.Pattern[str]) -> str:
+    """A line and what ends it; one with a string inside a string or a slash outside stays as it is."""
+    parts = _STRING.split(line)
+    code = "".join(parts[::2])
+    if any(mark in code for mark in ("`", "${", "/")):
+        return f"{line}\n"
+    parts[::2] = [spaces.sub(r"\1\2", part) for part in parts[::2]]
+    open_ended = not line or line.endswith(("{", "(", "[", ",", ";"))
+    return "".join(parts) + "\n" * (not open_ended)
 
 
 def page_html(traces: Iterable[Trace], script: str, style: str) -> str:

@@ -1,12 +1,14 @@
 """An inspector as a file, as a parser finds it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmbridge import Bridge, Context, Model, Script
+from llmbridge.notebook.page import packed
 from llmbridge.notebook.widgets import play
 from tests.canon.test_markup import Seen
 from tests.notebook.test_reprs import exchange, texts
@@ -24,6 +26,17 @@ def test_hostile_text_is_data_in_the_file(hostile: str) -> None:
 
     assert {tag for tag, _ in seen.tags} <= OURS | STATIC
     assert [tag for tag, _ in seen.tags].count("script") == 1
+
+
+def test_white_space_goes_where_it_says_nothing() -> None:
+    script, style = packed("live.js"), packed("live.css")
+
+    assert 'if(key===" "&&' in script
+    assert "` … ${whole(more)} more characters`" in script
+    assert "parts.push(`-H ${quoted(`${name}: ${value}`)}`);" in script
+    assert re.findall(r"//(?!www)", script) == []
+    assert ".llmb :focus-visible{outline:2px solid var(--llmb-accent);" in style
+    assert 'content:"None fits the filter.";' in style
 
 
 def test_the_file_may_run_its_own_script_and_nothing_else(tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ def test_the_script_and_the_style_ask_nobody_for_anything() -> None:
 
 
 def test_every_widget_carries_a_small_script() -> None:
-    assert len(str(Inspector._esm)) < 50_000
-    assert len(str(Inspector._css)) < 13_500
+    assert len(str(Inspector._esm)) < 42_000
+    assert len(str(Inspector._css)) < 12_000
 
 
 def test_no_trait_holds_the_way_to_stop_a_call(inspector: Any) -> None:
