@@ -47,6 +47,8 @@ class Connections(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.lost = asyncio.Event()
+        self.ended = False
+        """True once none is to come: one whose handshake lasted until now is dropped."""
         self._waiting: deque[Callable[[], None]] = deque()
 
     def start(self, begin: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
@@ -95,6 +97,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        if self._open.ended:
+            transport.abort()
+            return
         # Whatever the system does not take at once counts as unread. Over TLS none is as much as a limit of 0.
         transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0)
         self._head_timer = self.loop.call_later(HEAD_S, transport.close)

@@ -24,7 +24,7 @@ from llmbridge.certificates import Certificate, server_context
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.cell import Cell, running_cell
-from llmbridge.frontends.connection import Connection, Connections
+from llmbridge.frontends.connection import HEAD_S, Connection, Connections
 from llmbridge.frontends.people import SHORTEST
 from llmbridge.frontends.variables import PLACEHOLDER_KEY, SDKS, variables
 from llmbridge.providers import Provider
@@ -208,7 +208,11 @@ class Server:
         )
         config.load()
         acceptor = await loop.create_server(
-            lambda: Connection(config, state, {}), sock=listener, backlog=BACKLOG, ssl=self._tls
+            lambda: Connection(config, state, {}),
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else HEAD_S,
         )
         clock = _Clock(loop, state)
         task_status.started()
@@ -217,6 +221,7 @@ class Server:
         finally:
             self._thread = None
             acceptor.close()
+            state.ended = True
             clock.stop()
             with anyio.CancelScope(shield=True):
                 await self._wind_up(state)

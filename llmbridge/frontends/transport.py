@@ -30,7 +30,7 @@ class BridgeTransport(httpx2.BaseTransport):
         self._portal = portal
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The head; the reply"s pieces follow as the response is read."""
+        """The head; the reply's pieces follow as the response is read."""
         check_kind(request, httpx2.Request, "httpx2")
         request.read()
         stream = _Stream(pieces(self._portal(), read_timeout_s(request.extensions)))
@@ -51,7 +51,7 @@ class AsyncBridgeTransport(httpx2.AsyncBaseTransport):
         self._on_close = on_close
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The head; the reply"s pieces follow as the response is read."""
+        """The head; the reply's pieces follow as the response is read."""
         check_kind(request, httpx2.Request, "httpx2")
         await request.aread()
         stream = _AsyncStream(read_timeout_s(request.extensions))
@@ -131,9 +131,8 @@ class _AsyncStream(httpx2.AsyncByteStream):
 
 
 def _request(request: httpx2.Request) -> Request:
-    url = (
-        request.url
-    )  # Neither a password nor a fragment goes on: the first is in the header by now.
+    # Neither a password nor a fragment goes on: the first is in the header by now.
+    url = request.url
     target = f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}"
     return asked(request.method, target, request.headers.multi_items(), request.content)
 

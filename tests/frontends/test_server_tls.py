@@ -93,6 +93,30 @@ def test_a_client_that_leaves_mid_stream_stops_the_upstream(certified: Certified
     assert handle.end() == "client_gone"
 
 
+def test_a_handshake_that_lasts_until_it_has_stopped_leads_nowhere(
+    certified: Certified, serve
+) -> None:
+    server = serve(handle := FakeHandle(b"{}", headers=JSON), tls=certified.serving())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        # It has been accepted when somebody who came later was answered.
+        httpx2.get(f"{server.url}/v1/models", verify=certified.trusting(), trust_env=False)
+        server.stop()
+
+        got = answered(client, certified)
+
+    assert (got, len(handle.requests)) == (b"", 1)
+
+
+def answered(client: socket.socket, certified: Certified) -> bytes:
+    """The first byte of an answer, if any."""
+    try:
+        with certified.trusting().wrap_socket(client, server_hostname="127.0.0.1") as secure:
+            secure.sendall(b"GET /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            return secure.recv(1)
+    except OSError:
+        return b""
+
+
 def test_a_large_answer_passes_to_a_slow_reader(certified: Certified, serve) -> None:
     large = b"x" * 4_000_000
     server = serve(FakeHandle(large, headers=JSON), tls=certified.serving())
