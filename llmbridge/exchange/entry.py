@@ -13,7 +13,7 @@ from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.record import BODY, Interception, Record
 from llmbridge.providers import dialect_named
 from llmbridge.wire.fast_json import loads_object
-from llmbridge.wire.loose_json import objects, text
+from llmbridge.wire.loose_json import is_object, objects, text
 from llmbridge.wire.sse import SSE, SSEDecoder
 
 _logger = logging.getLogger("llmbridge.frames")
@@ -209,9 +209,12 @@ def utc(time: datetime | None) -> datetime | None:
 
 
 def _told(interception: Interception) -> Ask | None:
-    dialect = dialect_named(interception.dialect or "")
-    body = interception.request.body
-    return _or_none(lambda: dialect.decode_request(loads_strict(body)), interception.id)
+    def decode() -> Ask | None:
+        body = loads_strict(interception.request.body)
+        dialect = dialect_named(interception.dialect or "")
+        return dialect.decode_request(body) if is_object(body) else None
+
+    return _or_none(decode, interception.id)
 
 
 def _or_none(decode: Callable[[], T | None], interception_id: str) -> T | None:

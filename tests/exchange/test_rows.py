@@ -529,6 +529,13 @@ def test_what_is_no_count_is_not_known(count):
     assert found.filter(regex="_tokens|cost_usd").fillna(0).eq(0).all(axis=None)
 
 
+@pytest.mark.parametrize("sent", [b"[]", b'"text"', b"7", b"null", b"no JSON", b""])
+def test_a_request_that_is_no_object_asks_nothing_and_is_no_fault(sent, caplog):
+    found = frames.prompts(Shelf([asked("i1", request=request(sent))]))
+
+    assert (len(found), caplog.text) == (0, "")
+
+
 @pytest.mark.parametrize("name", FRAMES)
 def test_frames_join_by_interception_id(name):
     starts = frames.interceptions(ALL)[["started_at"]]
