@@ -1,6 +1,7 @@
 """Bridges from files: what a file may say, what it means, and how a mistake in it is told."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from llmbridge.bridge import Bridge
 from llmbridge.canon.messages import Context, Model, Text, UserMessage
 from llmbridge.configuration import Configuration, ProviderRow, Rewrite, Settings
+from llmbridge.configuration.settings import ROWS
 from llmbridge.errors import ConfigurationError
 from llmbridge.frontends.people import hashed
 from llmbridge.upstreams.lines import repeat
@@ -203,6 +205,16 @@ MISTAKES = {
 @pytest.mark.parametrize(("text", "told"), MISTAKES.items(), ids=MISTAKES)
 def test_a_mistake_is_told_with_its_key_and_the_file(tmp_path: Path, text: str, told: str) -> None:
     assert complaint(tmp_path, text).startswith(told)
+
+
+def test_the_page_names_every_key() -> None:
+    page = Path(__file__).parents[1] / "docs/how-to/configure.md"
+    table = dict(re.findall(r"^\| (`.*?) \| (.*) \|$", page.read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`(\w+)`", " ".join(table)))
+
+    assert named == set(Settings.__struct_fields__)
+    for key, row in ROWS.items():
+        assert set(row.__struct_fields__) - set(re.findall(r"`(\w+)`", table[f"`{key}`"])) == set()
 
 
 def test_a_mistake_in_toml_is_told_with_its_line(tmp_path: Path) -> None:

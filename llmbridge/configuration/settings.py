@@ -120,7 +120,7 @@ class BreakerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trials: int = 3
 
 
-_ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
+ROWS: Mapping[str, type[msgspec.Struct]] = MappingProxyType(
     {
         "breaker": BreakerRow,
         "budgets": BudgetRow,
@@ -208,4 +208,4 @@ def _keys_of(message: str, *, bitop: bool) -> tuple[str, ...]:
     if bitop:
         return Proxied.__struct_fields__
     top = message.rpartition("`$.")[2].rstrip("`").partition("[")[0]
-    return _ROWS.get(top, Settings).__struct_fields__
+    return ROWS.get(top, Settings).__struct_fields__
