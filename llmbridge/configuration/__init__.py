@@ -28,6 +28,7 @@ from llmbridge.configuration.settings import (
     RateLimitRow,
     Rewrite,
     Settings,
+    ToolLimitsRow,
     checked,
 )
 from llmbridge.errors import ConfigurationError
@@ -95,6 +96,7 @@ class Configuration:
         _check_providers(name, settings.providers)
         People(_people(name, settings.people))
         _breaker(name, settings.breaker)
+        _tool_limits(name, settings.tool_limits)
         # To be told of a mistake now.
         list(_budgets(name, settings.budgets))
         list(_rate_limits(name, settings.rate_limits))
@@ -125,7 +127,7 @@ class Configuration:
                 routes=said.routes,
                 passthrough=said.passthrough,
                 tools=_mcp_servers(self.path, said.mcp_servers),
-                tool_limits=ToolLimits(**asdict(said.tool_limits)),
+                tool_limits=_tool_limits(self.path, said.tool_limits),
                 retries=said.retries,
                 breaker=_breaker(self.path, said.breaker),
                 allowed_hosts=said.allowed_hosts,
@@ -188,6 +190,11 @@ def _breaker(path: str, said: BreakerRow | None) -> CircuitBreaker | None:
         return None
     with _told(path, "breaker"):
         return CircuitBreaker(**asdict(said))
+
+
+def _tool_limits(path: str, row: ToolLimitsRow) -> ToolLimits:
+    with _told(path, "tool_limits"):
+        return ToolLimits(**asdict(row))
 
 
 def _people(path: str, rows: Iterable[PersonRow]) -> Iterator[Person]:
