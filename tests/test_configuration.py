@@ -180,7 +180,7 @@ MISTAKES = {
     ),
     "tls_key: a.pem": "FILE: tls_key is the key of a certificate: give tls_cert with it",
     "breaker: {failure: 1}": "FILE: there is no key 'breaker.failure': do you mean 'failures'?",
-    "tool_limits: {rounds: 0}": "FILE: tool_limits: ToolLimits(rounds=0, ",
+    "tool_limits: {rounds: 0}": "FILE: tool_limits: rounds=0: give a whole number, ",
     "breaker: {open_s: 0}": "FILE: breaker: open_s=0.0: give a positive number",
     "rewrite: [{}]": "FILE: rewrite[0] changes nothing: give one of append_text, ",
     "rewrite: [{append: x}]": "FILE: there is no key 'rewrite[0].append': do you mean 'append_text'?",
