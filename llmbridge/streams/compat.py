@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -46,7 +46,7 @@ class OpenAICompatModel:
     thinking_level: str = "off"
     base_url: str = "https://openrouter.ai/api/v1/chat/completions"
     name: str | None = None
-    headers: dict[str, str] | None = None
+    headers: dict[str, str] | None = field(default=None, repr=False)
     context_window: int = 128_000
     max_tokens: int = 4096
     reasoning: bool | str = False

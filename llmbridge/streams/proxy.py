@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmbridge.bridge import Bridge
@@ -19,7 +19,7 @@ from llmbridge.wire.proxy_api_stream import API_STREAM
 class ProxyStreamOptions:
     """Whom to ask and how; `signal` returns True, or is an event that is set, once the user wants no more."""
 
-    auth_token: str
+    auth_token: str = field(repr=False)
     proxy_url: str
     temperature: float | None = None
     max_tokens: int | None = None

@@ -79,6 +79,12 @@ async def test_a_proxy_s_option_that_is_unknown_is_named() -> None:
         await streams.stream_proxy({}, HI, {"tokn": "secret-1", "proxy_url": "http://127.0.0.1:9"})
 
 
+def test_no_key_is_shown_with_what_holds_it() -> None:
+    model = streams.OpenAICompatModel(headers={"authorization": "Bearer secret-1"})
+
+    assert "secret-1" not in repr((streams.ProxyStreamOptions("secret-1", "http://x"), model))
+
+
 @pytest.mark.feature("tinyagent", 2, 3, 4, 6, 8, 10, 13, 14)
 @every_kind
 async def test_every_event_has_the_message_so_far(bridges: list[Bridge], kind: str) -> None:
