@@ -157,9 +157,12 @@ async def test_a_client_that_takes_only_the_head_ends_the_upstream(wire: Wire) -
 async def test_a_client_out_of_patience_ends_the_upstream(wire: Wire) -> None:
     watched = Watched()
     async with Provider(watched) as provider:
-        bridge = bridge_to(provider.url)
+        live = Live()
+        live.prepare()
+        bridge = bridge_to(provider.url, live)
         async with client_of(bridge) as client:
-            client.timeout = httpx2.Timeout(0.05)
+            # Long enough for the provider to be asked, on a machine that is busy.
+            client.timeout = httpx2.Timeout(1)
             heard = await hear(client, wire)
             with anyio.fail_after(PATIENCE_S):
                 await watched.left.wait()
