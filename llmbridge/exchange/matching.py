@@ -11,6 +11,7 @@ from llmbridge.exchange.blobs import shrink
 from llmbridge.exchange.call import Headers, Request
 from llmbridge.exchange.canonical import RULES, read_body, spell
 from llmbridge.exchange.json_path import JsonPath
+from llmbridge.exchange.options import check_list
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.routing import Destination
 from llmbridge.wire.google_gemini import GOOGLE_GEMINI
@@ -65,6 +66,9 @@ class Matcher:
             raise ConfigurationError(f"match={match!r}: give one of {', '.join(get_args(Match))}")
         if isinstance(ignore, str):
             raise ConfigurationError(f"ignore={ignore!r} is one path: give a list of them")
+        check_list("ignore", ignore)
+        if normalize is not None and not callable(normalize):
+            raise ConfigurationError(f"normalize={normalize!r}: give a function of the body's JSON")
         self._match: Match = match
         self._ignored = tuple(JsonPath(path) for path in ignore)
         self._normalize = normalize

@@ -5,7 +5,7 @@ A value of the wrong kind is named by its type alone where it may hold a secret.
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from llmbridge.errors import ConfigurationError
 
@@ -56,12 +56,18 @@ def check_bound(name: str, given: object) -> None:
     Raises:
         ConfigurationError: it is none.
     """
-    try:
-        fits = 0 < given < float("inf")  # type: ignore[operator]  # whatever is compared with numbers
-    except TypeError:
-        fits = False
-    if not fits:
+    if not _is_number(given, more_than_zero=True) or given == float("inf"):
         raise ConfigurationError(f"{name}={given!r} is no bound: give a number more than 0")
+
+
+def check_number(name: str, given: object, wanted: str, *, more_than_zero: bool = False) -> None:
+    """See that it is a number, 0 or more; `wanted` says what to give.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not _is_number(given, more_than_zero=more_than_zero):
+        raise ConfigurationError(f"{name}={given!r}: {wanted}")
 
 
 def time_of(name: str, value: object) -> datetime:
@@ -82,6 +88,13 @@ def time_of(name: str, value: object) -> datetime:
     raise ConfigurationError(
         f"{name}={value!r} is no time: give a datetime, a date, or ISO 8601 text such as '2026-11-20T08:00'"
     )
+
+
+def _is_number(given: Any, *, more_than_zero: bool) -> bool:
+    try:
+        return bool(given > 0 if more_than_zero else given >= 0)
+    except TypeError:
+        return False
 
 
 def _is_list(given: object) -> TypeGuard[Iterable[object]]:

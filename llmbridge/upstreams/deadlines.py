@@ -9,6 +9,7 @@ from time import monotonic
 import anyio
 
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.options import check_number
 
 _SPREAD = 0.5
 """By which part of itself jitter makes a wait longer or shorter, at most."""
@@ -24,13 +25,13 @@ class Tokens:
 
     ttft: float = 0
     tps: float | None = None
-    jitter: int | None = None
+    jitter: int | str | None = None
 
     def __post_init__(self) -> None:
-        if not self.ttft >= 0:
-            raise ConfigurationError(f"ttft={self.ttft!r}: give the seconds to the first token")
-        if self.tps is not None and not self.tps > 0:
-            raise ConfigurationError(f"tps={self.tps!r}: give the tokens a second, above 0")
+        check_number("ttft", self.ttft, "give the seconds to the first token")
+        if self.tps is not None:
+            wanted = "give the tokens a second, above 0"
+            check_number("tps", self.tps, wanted, more_than_zero=True)
         if self.jitter is not None and not (self.ttft or self.tps):
             raise ConfigurationError(
                 f"jitter={self.jitter!r} varies ttft and tps: give one of them with it"

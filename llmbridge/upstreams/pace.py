@@ -1,14 +1,11 @@
 """When the pieces of a recording are due: as recorded, faster, or at a pace of your own where nobody noted the times."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from random import Random
+from itertools import islice
 
-from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.options import check_number
 from llmbridge.exchange.record import Record
-
-_SPREAD = 0.5
-"""By which part of itself jitter makes a wait longer or shorter, at most."""
+from llmbridge.upstreams.deadlines import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +25,8 @@ class Pace:
     jitter: int | None = None
 
     def __post_init__(self) -> None:
-        if self.speed < 0:
-            raise ConfigurationError(
-                f"speed={self.speed!r}: give 0 for instant, 1 for the recorded pace"
-            )
-        if self.ttft is not None and self.ttft < 0:
-            raise ConfigurationError(f"ttft={self.ttft!r}: give the seconds to the first event")
-        if self.tps is not None and self.tps <= 0:
-            raise ConfigurationError(f"tps={self.tps!r}: give the events a second, above 0")
-        if self.jitter is not None and self.ttft is None and self.tps is None:
-            raise ConfigurationError(
-                f"jitter={self.jitter!r} varies ttft and tps: give one of them with it"
-            )
+        check_number("speed", self.speed, "give 0 for instant, 1 for the recorded pace")
+        self._tokens(self.jitter)
 
     @property
     def at_once(self) -> bool:
@@ -59,15 +46,10 @@ class Pace:
     def _written(self, record: Record) -> tuple[float, tuple[float, ...]] | None:
         if self.ttft is None and self.tps is None:
             return None
-        times = tuple(self._times(record))
+        seed = None if self.jitter is None else f"{self.jitter} {record.interception_id}"
+        times = tuple(islice(self._tokens(seed).due(), len(record.chunks)))
         return (times[0] if times else self.ttft or 0.0), times
 
-    def _times(self, record: Record) -> Iterator[float]:
-        random = None
-        if self.jitter is not None:
-            random = Random(f"{self.jitter} {record.interception_id}")
-        now, wait = 0.0, self.ttft or 0.0
-        for _ in record.chunks:
-            now += wait * random.uniform(1 - _SPREAD, 1 + _SPREAD) if random else wait
-            yield now
-            wait = 1 / self.tps if self.tps else 0.0
+    def _tokens(self, seed: int | str | None) -> Tokens:
+        """Events of a recording are as good as the tokens that made them."""
+        return Tokens(self.ttft or 0, self.tps, seed)

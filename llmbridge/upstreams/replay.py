@@ -219,6 +219,10 @@ class Replay:
             max_age=max_age,
             on_expired=on_expired,
         )
+        if upstream is not None and not callable(upstream):
+            raise ConfigurationError(
+                f"upstream={upstream!r} is no upstream: give Live(), Script(...) or a handler"
+            )
         self._may_ask = mode != "none" or upstream is not None
         self._upstream = upstream
         self._redactor = Redactor()

@@ -69,12 +69,12 @@ def _paths(source: Any) -> Sequence[AnyPath] | None:
 
 
 def _of_store(source: Any, mode: Mode) -> Source:
-    if not isinstance(source, Iterable):
+    store: Iterable[Any] = source if isinstance(source, Iterable) else [source]
+    records = list(store)
+    if not all(isinstance(record, Record) for record in records):
         raise ConfigurationError(
             f"{source!r} cannot be replayed: give a path, several, a Cassette or another store"
         )
-    store = cast(Iterable[Record], source)
-    records = list(store)
     if mode not in RECORDING:
         return Source(store, records)
     if mode == "rewrite" or not hasattr(store, "add"):

@@ -408,9 +408,11 @@ def test_last_user_tells_other_words_and_streams_apart() -> None:
     [
         (lambda: Matcher("loose"), "match='loose'"),  # type: ignore[arg-type]  # as a user may
         (lambda: Matcher(ignore="$.user"), r"ignore='\$.user' is one path"),
+        (lambda: Matcher(ignore=5), "ignore is of type int: give a list"),  # type: ignore[arg-type]  # as a user may
+        (lambda: Matcher(normalize=5), "normalize=5: give a function"),  # type: ignore[arg-type]  # as a user may
         (lambda: Matcher(ignore=["user"]), "is no path"),
     ],
-    ids=["match", "a string", "path"],
+    ids=["match", "a string", "a number", "no function", "path"],
 )
 def test_rules_that_cannot_be_are_refused(make: Callable[[], Matcher], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

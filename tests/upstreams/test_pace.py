@@ -69,8 +69,11 @@ def test_jitter_keeps_waits_within_half_of_themselves() -> None:
     ("options", "said"),
     [
         ({"speed": -1}, "speed=-1"),
+        ({"speed": float("nan")}, "speed=nan"),
+        ({"speed": "fast"}, "speed='fast'"),
         ({"ttft": -1}, "ttft=-1"),
         ({"tps": 0}, "tps=0"),
+        ({"tps": "many"}, "tps='many'"),
         ({"jitter": 1}, "jitter=1 varies ttft and tps"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",

@@ -279,8 +279,9 @@ async def test_a_store_that_holds_something_is_complete_for_once() -> None:
         ("folder", "all", "is a folder"),
         (["a.yaml", "b.yaml"], "all", "there are 2"),
         (7, "none", "7 cannot be replayed"),
+        (b"a.yaml", "none", "b'a.yaml' cannot be replayed"),
     ],
-    ids=["list", "store", "folder", "files", "number"],
+    ids=["list", "store", "folder", "files", "number", "bytes"],
 )
 def test_what_cannot_be_recorded_into_is_refused(
     tmp_path: Path, source: Any, mode: Mode, said: str
@@ -451,3 +452,8 @@ async def test_the_provider_breaks_ties() -> None:
     got = [await text(subject, request(url)) for url in (groq, CHAT, groq)]
 
     assert got == ["groq's", "openai's", "400"]
+
+
+def test_an_upstream_that_cannot_be_asked_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="upstream=5 is no upstream"):
+        Replay([], upstream=5)  # type: ignore[arg-type]  # as a user may
