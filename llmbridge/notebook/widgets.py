@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -165,13 +165,12 @@ class Inspector(anywidget.AnyWidget):
                 return
             case _:
                 return
-        if self._source.wake is not None:
+        if self._source.wake is not None and not self._source.closed():
             self._source.wake()
             return
-        # Nothing else is under way: answer at once.
-        for minute in count(1):
-            if self.flush(self._source.traces, minute * 60.0):
-                return
+        # Nothing else is under way, and no thread: answer at once.
+        while not self.flush(self._source.traces, inf):
+            pass
 
     def _copy(self, id: str) -> None:
         try:

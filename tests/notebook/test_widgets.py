@@ -206,6 +206,22 @@ def test_an_inspector_says_so_when_its_bridge_is_closed() -> None:
     assert "none: the bridge is closed" in bundle(shown)["text/html"]
 
 
+def test_an_inspector_answers_when_its_bridge_is_closed(inspector: Any) -> None:
+    bridge, shown = inspector
+    bridge.close()
+    late = bridge.live()
+    late.send = lambda message, buffers=None: shown.sent.append(message)
+    (record,) = bridge.records
+    shown.sent.clear()
+
+    for each in (shown, late):
+        each._hear(each, {"k": "want", "id": record.interception_id})
+        each._hear(each, {"k": "cassette", "id": record.interception_id})
+
+    assert [message["k"] for message in shown.sent] == ["history", "cassette"] * 2
+    assert "version: 1" in shown.sent[-1]["text"]
+
+
 def test_a_closed_inspector_is_its_html(inspector: Any) -> None:
     _, shown = inspector
     shown.close()
