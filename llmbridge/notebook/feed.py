@@ -7,6 +7,7 @@ sleeps while nothing is under way, and ends with the last inspector.
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from threading import Event, Lock, RLock, Thread
 from time import monotonic as system_monotonic
 from typing import Protocol
@@ -196,10 +197,16 @@ class Feed:
                 if each.id not in self.traces and each.end is not None
             }
             with self._reading:
-                self.traces.update(past)
+                every = sorted({**self.traces, **past}.values(), key=_began)
+                self.traces.clear()
+                self.traces.update((trace.id, trace) for trace in every)
         except Exception:
             # The border to somebody's store.
             _logger.exception("what happened before cannot be shown")
+
+
+def _began(trace: Trace) -> float:
+    return float(trace.facts.get("started", inf))
 
 
 def _through(reader: Reader) -> bool:

@@ -219,6 +219,21 @@ async def test_what_the_store_has_at_hand_is_shown_too() -> None:
     assert (text_of(trace), trace.facts["status"]) == ("One", "done")
 
 
+async def test_what_happened_before_comes_before_what_was_seen(watched: Any) -> None:
+    bridge, feed = watched(Script("One", "Two", "Three"))
+    bridge._watchers.remove(feed._see)
+    await (await bridge.stream(MODEL, QUESTION)).result()
+    bridge._watchers.add(feed._see)
+    await (await bridge.stream(MODEL, QUESTION)).result()
+    feed.read()
+    bridge._watchers.remove(feed._see)
+    await (await bridge.stream(MODEL, QUESTION)).result()
+
+    feed.remember()
+
+    assert [text_of(trace) for trace in feed.traces.values()] == ["One", "Two", "Three"]
+
+
 async def test_a_call_that_fails_before_its_answer_ends_in_the_feed(watched: Any) -> None:
     async def away(call: Call) -> Reply:
         raise OSError("nobody there")
