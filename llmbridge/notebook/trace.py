@@ -217,7 +217,11 @@ def to_json(value: object) -> str:
 
 def rows_json_size(rows: Sequence[Row]) -> int:
     """About how many characters these take."""
-    return sum(len(row[3] or "") + 40 * (1 + len(row[4])) for row in rows)
+    return sum(len(row[3] or "") + 40 + sum(map(_step_json_size, row[4])) for row in rows)
+
+
+def _step_json_size(step: Step) -> int:
+    return 40 + (len(step[2]) if step[0] == "d" else 0)
 
 
 def _about(block: Block) -> dict[str, Any]:

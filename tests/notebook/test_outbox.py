@@ -110,11 +110,12 @@ def test_a_page_that_starts_late_goes_on_from_the_keyframe_and_can_be_told_what_
     assert outbox.settled(traces)
 
 
-def test_a_long_history_comes_in_parts() -> None:
+@pytest.mark.parametrize(("text", "data"), [(1, 4000), (4000, 1)])
+def test_a_long_history_comes_in_parts(text: int, data: int) -> None:
     page, trace = Page(), begun()
     outbox, traces = Outbox(page), {"i1": trace}
     for place in range(1000):
-        grow(trace, place, BlockDelta(0, "x"), data="d" * 4000)
+        grow(trace, place, BlockDelta(0, "x" * text), data="d" * data)
     outbox.begin(traces)
 
     outbox.want("i1")
