@@ -69,17 +69,23 @@ def _paths(source: Any) -> Sequence[AnyPath] | None:
 
 
 def _of_store(source: Any, mode: Mode) -> Source:
-    store: Iterable[Any] = source if isinstance(source, Iterable) else [source]
-    records = list(store)
+    if not isinstance(source, Iterable):
+        raise _no_source(source)
+    store = cast(Iterable[Record], source)
+    records: list[Any] = list(store)
     if not all(isinstance(record, Record) for record in records):
-        raise ConfigurationError(
-            f"{source!r} cannot be replayed: give a path, several, a Cassette or another store"
-        )
+        raise _no_source(source)
     if mode not in RECORDING:
         return Source(store, records)
     if mode == "rewrite" or not hasattr(store, "add"):
         raise ConfigurationError(f"mode={mode!r} needs the path of a file to write, not {store!r}")
     return _recording(cast(Store, store), records, mode, existed=bool(records))
+
+
+def _no_source(given: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"{given!r} cannot be replayed: give a path, several, a Cassette or another store"
+    )
 
 
 def _of_file(path: AnyPath, mode: Mode) -> Source:
