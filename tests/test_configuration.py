@@ -185,6 +185,7 @@ MISTAKES = {
     "rewrite: [{}]": "FILE: rewrite[0] changes nothing: give one of append_text, ",
     "rewrite: [{append: x}]": "FILE: there is no key 'rewrite[0].append': do you mean 'append_text'?",
     "token: ${TOKEN}": "FILE: token: the variable 'TOKEN' is not set: set it, or write ${TOKEN:-otherwise}",
+    "token: ${TOKEN:-${OTHER}}": "FILE: token: '${TOKEN:-${OTHER}' names no variable: write ${NAME}",
     "upstream: {openai: '${1}'}": "FILE: upstream.openai: '${1}' names no variable: write ${NAME}",
     "token: a\nno_token: true": "FILE: token and no_token contradict each other: give one of them",
     "speed: 1": "FILE: speed is for a replay: give replay with it",
@@ -222,6 +223,12 @@ def test_a_mistake_in_toml_is_told_with_its_line(tmp_path: Path) -> None:
     told = complaint(tmp_path, "host = 'x'\nport = x", "a.toml")
 
     assert told == "FILE is not TOML: Invalid value (at line 2, column 8)"
+
+
+def test_what_nobody_writes_so_deep_is_refused(tmp_path: Path) -> None:
+    told = complaint(tmp_path, "a = " + "[" * 3000, "a.toml")
+
+    assert told == "FILE is nested too deeply: write it flatter"
 
 
 def test_what_is_no_configuration_is_refused(tmp_path: Path) -> None:

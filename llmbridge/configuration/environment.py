@@ -8,7 +8,8 @@ from llmbridge.errors import ConfigurationError
 from llmbridge.stores.safe_load import is_array, is_object
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
-_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+# A reference inside of another would end with the first brace.
+_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{).)*))?", re.DOTALL)
 _GO_REFERENCE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 

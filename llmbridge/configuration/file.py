@@ -37,6 +37,8 @@ def tree_of(path: Path) -> dict[str, Any]:
         )
     except CassetteError as error:
         raise ConfigurationError(error.message) from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deeply: write it flatter") from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     if not is_object(tree):
