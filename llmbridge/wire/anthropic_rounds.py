@@ -55,6 +55,8 @@ class MessagesRounds:
         """One event."""
         self.heard.feed(sse)
         data = loads_object(sse.data)
+        if not isinstance(data.get("index", 0), int):
+            return AS_IT_CAME
         match data.get("type"):
             case "message_start":
                 message = data.get("message")

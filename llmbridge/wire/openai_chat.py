@@ -39,7 +39,7 @@ from llmbridge.wire import openai_chat_request
 from llmbridge.wire.dialect import Decoder, Encoder, Verdict
 from llmbridge.wire.error_bodies import dump, openai_error
 from llmbridge.wire.fast_json import loads, typed
-from llmbridge.wire.loose_json import is_list, is_object
+from llmbridge.wire.loose_json import is_list, is_object, objects, text
 from llmbridge.wire.openai_chat_encoder import (
     STOP_WORDS,
     ChatEncoder,
@@ -121,7 +121,8 @@ class _Decoder:
         for choice in chunk.choices or ():
             if self._is_first(choice):
                 yield from self._take_choice(choice)
-        self._usage = chunk.usage or (chunk.x_groq or {}).get("usage") or self._usage
+        usage = chunk.usage or (chunk.x_groq or {}).get("usage")
+        self._usage = usage if is_object(usage) and usage else self._usage
         if chunk.error:
             yield from self._fail(*_error(chunk.error))
 
@@ -152,9 +153,8 @@ class _Decoder:
         yield from self._take_content(said.get("content"))
         if refusal := said.get("refusal"):
             yield from self._write("refusal", Text(refusal=True), str(refusal))
-        for call in said.get("tool_calls") or ():
-            if is_object(call):
-                yield from self._take_call(call)
+        for call in objects(said.get("tool_calls")):
+            yield from self._take_call(call)
         if is_object(said.get("function_call")):
             yield from self._take_call({"index": "legacy", "function": said["function_call"]})
 
@@ -195,7 +195,8 @@ class _Decoder:
 
     def _take_call(self, call: dict[str, Any]) -> Iterator[Delta]:
         custom = call.get("type") == "custom" or "function" not in call
-        function: dict[str, Any] = call.get("custom" if custom else "function") or {}
+        told = call.get("custom" if custom else "function")
+        function = told if is_object(told) else {}
         name, call_id = str(function.get("name") or ""), str(call.get("id") or "")
         key = self._call_key(call)
         # Some hosts give every call the same index: a name with another id is another call.
@@ -215,10 +216,10 @@ class _Decoder:
 
     def _call_key(self, call: dict[str, Any]) -> object:
         """What tells calls apart: the index, else a new id; without both the last call goes on."""
-        if call.get("index") is not None:
+        if isinstance(call.get("index"), int | str):
             return call["index"]
         calls = [key for key in self._open if key not in _PROSE]
-        return call.get("id") or (calls[-1] if calls else "")
+        return text(call.get("id")) or (calls[-1] if calls else "")
 
     def _write(self, kind: str, block: Block, text: str) -> Iterator[Delta]:
         if kind not in self._open:

@@ -230,7 +230,7 @@ def _listed(items: Sequence[Any]) -> list[Any]:
     same: dict[Any, list[Any]] = {}
     for place, item in enumerate(items):
         numbered = is_object(item) and item.get("index") is not None
-        key = (item["index"], str(item.get("type"))) if numbered else (None, place)
+        key = (str(item["index"]), str(item.get("type"))) if numbered else (None, place)
         same.setdefault(key, []).append(item)
     return [merged(group) if len(group) > 1 else group[0] for group in same.values()]
 

@@ -1,12 +1,14 @@
 """llmbridge.wire.rounds and its dialects: whatever is said in several rounds is one answer, however it is cut."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbridge.canon.events import Snapshot, fold, unfold
@@ -208,3 +210,53 @@ def test_text_that_was_never_said_is_no_block():
             "content": [{"type": "tool_use", "id": "a", "name": OURS, "input": {}}],
         }
     ]
+
+
+ODD: list[Any] = [None, [], {}, [[]], {"a": []}, [None], "", "x", "7", -1, 1.5, 10**30, True]
+
+
+def spoiled(value: Any, chance: Random) -> Any:
+    """The same JSON with some of it missing, or of an odd kind."""
+    if chance.random() < 0.1:
+        return chance.choice(ODD)
+    if isinstance(value, dict):
+        return {k: spoiled(v, chance) for k, v in value.items() if chance.random() > 0.05}
+    return [spoiled(each, chance) for each in value] if isinstance(value, list) else value
+
+
+@DIALECTS
+@settings(max_examples=50)
+@given(message=messages(), chance=st.randoms(use_true_random=False))
+def test_events_of_odd_kinds_break_nothing(
+    dialect: Dialect, message: AssistantMessage, chance: Random
+):
+    one = rounds(dialect, OPTIONS, {OURS})
+    body = streamed(dialect, named(message, 0, last=True))
+    for later in (False, True):
+        odd = b""
+        for sse in SSEDecoder().feed(body):
+            data = (
+                sse.data
+                if sse.data == "[DONE]"
+                else json.dumps(spoiled(json.loads(sse.data), chance))
+            )
+            odd += encode_sse(replace(sse, data=data))
+        shown, held = spliced(one, odd, [], later=later)
+
+        assert isinstance(shown + held, bytes)
+        assert json.dumps([one.turn(), one.names()])
+
+
+@DIALECTS
+@given(message=messages(), chance=st.randoms(use_true_random=False))
+def test_bodies_of_odd_kinds_break_nothing(
+    dialect: Dialect, message: AssistantMessage, chance: Random
+):
+    one = rounds(dialect, OPTIONS, {OURS})
+    body = json.loads(dialect.encode_reply(named(message, 0, last=True)))
+    for _ in range(2):
+        one.begin()
+        with suppress(ValueError):
+            one.whole({key: spoiled(value, chance) for key, value in body.items()})
+
+            assert json.dumps([one.turn(), one.names(), one.answer()])
