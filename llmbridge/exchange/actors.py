@@ -33,13 +33,13 @@ def acted(caller: Caller) -> Caller:
     return caller if actor is None else replace(caller, actor=actor[0], metadata=actor[1])
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: object) -> str:
     """An actor's name, which may go into a header.
 
     Raises:
-        ConfigurationError: it is empty, or has a control character or a space at an end.
+        ConfigurationError: it is no text, empty, or has a control character or a space at an end.
     """
-    if not name or name != name.strip() or not name.isprintable():
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
         raise ConfigurationError(
             f"{name!r} is no name of an actor: give one line of text, without spaces around it"
         )

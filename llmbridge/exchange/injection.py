@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict
 
 from llmbridge.errors import BridgeError, ConfigurationError, End, StreamTruncated
 from llmbridge.exchange.call import Call, Handler, Reply, chain
+from llmbridge.exchange.options import check_list
 
 Ending = Literal["reset", "eof"]
 """The connection breaks; or it closes as if all had been sent."""
@@ -162,6 +163,7 @@ class Faults:
 
 
 def _arm(faults: Sequence[Any]) -> tuple[_Armed, ...]:
+    check_list("faults", faults)
     for fault in faults:
         if not isinstance(fault, Fault):
             raise ConfigurationError(

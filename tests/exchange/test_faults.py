@@ -525,6 +525,7 @@ NUMBER: Any = 42
         (lambda: faults.error_event("nonsense"), "no error 'nonsense'"),
         (lambda: faults.merge_events(1), "count=1, give 2 or more"),
         (lambda: Bridge(Script(), faults=[NUMBER], environ={}), "42 is no fault: give one of"),
+        (lambda: Bridge(Script(), faults=NUMBER, environ={}), "faults is of type int: give a list"),
         (lambda: Bridge(Script(), environ={}).faults(NUMBER).__enter__(), "42 is no fault"),
     ],
 )

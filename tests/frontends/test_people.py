@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,7 @@ def test_a_token_is_never_shown() -> None:
     ("name", "token", "complaint"),
     [
         ("", TOKEN, "'' is no name"),
+        (7, TOKEN, "7 is no name of an actor: give one line of text"),
         (" alice", TOKEN, "' alice' is no name"),
         ("a\nb", TOKEN, "is no name of an actor: give one line of text"),
         ("alice", "", "shorter than 16 characters"),
@@ -72,7 +74,7 @@ def test_a_token_is_never_shown() -> None:
     ],
 )
 def test_what_cannot_be_a_person_is_refused_without_showing_the_token(
-    name: str, token: str, complaint: str
+    name: Any, token: str, complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         Person(name, token)
