@@ -72,8 +72,10 @@ def _frame_of_days(
     index = ["interception_id"] if name == "interceptions" else []
     there = {column.name: column for column in FRAMES[name]}
     wanted = [there[column] for column in dict.fromkeys([*index, *columns])]
-    tables = [_table(Path(folder), name, day, filters, wanted) for day in days]
-    frame = of_arrow(wanted, pa.concat_tables([schema_of(wanted).empty_table(), *tables]))
+    # Arrow forgets how many rows there are where there is no column.
+    told = wanted or [there["interception_id"]]
+    tables = [_table(Path(folder), name, day, filters, told) for day in days]
+    frame = of_arrow(wanted, pa.concat_tables([schema_of(told).empty_table(), *tables]))
     return frame.set_index(index[0]) if index else frame
 
 

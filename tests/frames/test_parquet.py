@@ -134,6 +134,12 @@ def test_columns_are_those_that_are_wanted(folder, kept):
     assert_frame_equal(found, frames.token_usage(kept, columns=["model", "round"], actor="a1"))
 
 
+def test_rows_without_a_column_are_as_many(folder, kept):
+    found = frames.token_usage(folder, columns=[], actor="a1")
+
+    assert found.shape == frames.token_usage(kept, columns=[], actor="a1").shape
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """Two worker processes on this machine: whoever computes with Dask computes there."""
