@@ -178,7 +178,7 @@ class CircuitBreaker:
         if well:
             it.failures = 0
             return
-        if now_s - it.since_s >= self._interval_s:
+        if not it.failures or now_s - it.since_s >= self._interval_s:
             it.since_s, it.failures = now_s, 0
         it.failures += 1
         if it.failures >= self._failures:

@@ -102,6 +102,26 @@ async def test_failures_longer_apart_than_the_interval_are_no_row(ask: Asking) -
     assert ask.state == "closed"
 
 
+async def test_a_row_begins_with_its_first_failure_after_a_circuit_was_closed_again(
+    ask: Asking,
+) -> None:
+    await ask.fail()
+    ask.clock.now_s += 30
+    ask.answer = 200
+    for _ in range(3):
+        await ask()
+    await ask.fail(1)
+    ask.clock.now_s += 8
+    ask.answer = 200
+    await ask()
+
+    await ask.fail(2)
+    ask.clock.now_s += 8
+    await ask.fail(3)
+
+    assert ask.state == "open"
+
+
 async def test_a_provider_that_says_nothing_has_failed(ask: Asking) -> None:
     ask.answer = UpstreamTimeout("silent")
     for _ in range(5):
