@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, settings
 
 from tests.certified import Certified, certified_in
@@ -77,6 +78,16 @@ def postgres(postgres_server: "Postgres") -> Iterator["Place"]:
 def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
     """Certificates of an authority that nobody but the tests trusts."""
     return certified_in(tmp_path_factory.mktemp("certified"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each client would load all the world's authorities, which takes 30 ms; none of them vouches for a test."""
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

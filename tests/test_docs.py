@@ -156,8 +156,8 @@ def _close(names: dict[str, Any]) -> None:
 
 def _tested(name: str, lines: str) -> str:
     Path(name).write_text(lines, "utf-8")
-    # pytest-asyncio warns where its own settings are missing.
-    without = ["-p", "no:cacheprovider", "-p", "no:asyncio"]
+    # pytest-asyncio warns where its own settings are missing; Hypothesis takes half a second to load.
+    without = ["-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:hypothesispytest"]
     # What a page's tests replay is recorded from what the page calls live.
     recording = ["--llm-record=once"] if "llm_cassette" in lines else []
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *without, *recording, name]
