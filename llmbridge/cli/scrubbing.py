@@ -240,9 +240,10 @@ def _say_lines(outcomes: Iterable[Outcome[Scrubbed]], dry_run: bool) -> None:
     screen = Screen()
     files = replaced = 0
     for outcome in outcomes:
-        files += 1
         if outcome.error:
             say_error(outcome.error)
+        else:
+            files += 1
         result = outcome.result or Scrubbed((), ())
         replaced += len(result.replaced)
         for each in result.replaced:

@@ -162,3 +162,13 @@ def test_the_mode_of_a_file_stays(tmp_path):
     scrub(path, REDACTOR)
 
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_read_is_not_counted(tmp_path, capsys):
+    planted.clean(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("interactions: [")
+
+    code = run_scrub([str(tmp_path)], None, dry_run=False, as_json=False)
+
+    assert code == 2
+    assert "0 secrets replaced in 1 files" in capsys.readouterr().out
