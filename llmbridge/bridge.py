@@ -302,9 +302,7 @@ class Bridge(Clients, Inspected):
 
         Say `token=None` where the app around it decides who may come in; that may call it within `actor(...)`, too.
         """
-        app = self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
-        app.mounted = True
-        return app
+        return self._app(token, self._allowed_hosts, allowed_origins, max_in_flight)
 
     def serve(  # noqa: PLR0913  # who may come in, and where
         self,

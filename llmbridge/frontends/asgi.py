@@ -6,7 +6,7 @@ Source: the ASGI specification, HTTP and lifespan.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -89,8 +89,6 @@ class ASGIApp:
         metrics: Callable[[], bytes] | None = None,
     ) -> None:
         self.token = token
-        self.mounted = False
-        """True where the app around may say for whom a request is made; a server may have been started anywhere."""
         self._metrics = metrics
         self._handle = handle
         self._encode_error = encode_error
@@ -215,10 +213,7 @@ class ASGIApp:
         relay = Relay(self._handle, receive, send, limits.stall_s, limits.ping_s, *direct)
         self._relays.add(relay)
         try:
-            request = head.request(body, scope.get(ARRIVED_S))
-            if self.mounted:
-                request = replace(request, caller=acted(request.caller))
-            await relay.run(request)
+            await relay.run(head.request(body, scope.get(ARRIVED_S)))
         except StreamCut as cut:
             level = logging.INFO if self._stopping else logging.WARNING
             _logger.log(level, "%s %s: %s", head.method, head.path, cut)
@@ -303,7 +298,8 @@ class _Head:
         bare = self._bodiless
         if bare is None:
             bare = self._bodiless = self._without_body()
-        caller = with_session(bare.caller, body)
+        # An app around this one may say for whom it asks.
+        caller = acted(with_session(bare.caller, body))
         return Request(bare.method, bare.url, bare.headers, body, caller, arrived_s)
 
     def _without_body(self) -> Request:

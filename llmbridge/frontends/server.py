@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from contextvars import Context
 from email.utils import formatdate
 from ssl import SSLContext
 from threading import Lock, get_ident
@@ -148,7 +149,8 @@ class Server:
             server.stop()
         listener = self.listen()
         try:
-            self._done, _ = self._portal.start_task(self._run, listener)
+            # Whose call or span it was that started the server says nothing of its clients.
+            self._done, _ = Context().run(self._portal.start_task, self._run, listener)
         except BaseException:
             listener.close()
             raise

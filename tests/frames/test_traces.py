@@ -178,6 +178,17 @@ def test_a_client_over_http_names_its_span_in_a_header(spans: Spans) -> None:
     assert f"{outer.parent.span_id:016x}" == parent
 
 
+def test_where_a_server_was_started_is_no_parent(spans: Spans) -> None:
+    tracer = spans.provider.get_tracer("test")
+    with bridge_of(spans, "It is noon.") as bridge:
+        with tracer.start_as_current_span("start-up"):
+            server = bridge.serve()
+        httpx2.post(f"{server.url}/openai/v1/chat/completions", json=QUESTION)
+        outer = next(span for span in spans.of(bridge) if span.name.startswith("POST"))
+
+    assert outer.parent is None
+
+
 @pytest.mark.parametrize("sent", ["", "00-zz-1-01", "x" * 3000])
 def test_a_header_that_names_no_span_begins_a_trace(spans: Spans, sent: str) -> None:
     with bridge_of(spans, "It is noon.") as bridge:
