@@ -30,8 +30,9 @@ class CalliopeProxy:
     """Chat, completions, embeddings, reranks, search and crawl through a proxy that keeps the keys.
 
     `model` is `owner/package/provider/model`. `api_key_location` says where the proxy finds the key; `token` is the access
-    token of the control plane. Without `proxy_url` the variable `CALLIOPE_PROXY_URL` says it, for all. `on_prem_proxy_url` serves the models instead of `proxy_url` where it is given. `client` may
-    be an `httpx2.Client` of your own, such as one on a bridge's transport.
+    token of the control plane. Without `proxy_url` the variable `CALLIOPE_PROXY_URL` says it, for all. `on_prem_proxy_url`
+    serves the models instead of `proxy_url` where it is given. `client` may be an `httpx2.Client` of your own, such as one
+    on a bridge's transport.
 
     Search and crawl send `key`. Left out it is the token, but not where the models are served elsewhere: a token goes to
     one place.

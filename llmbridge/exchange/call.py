@@ -170,11 +170,12 @@ class Call:
 class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
-    `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be added.
-    `at_once` says that no piece has to be waited for, `framed` that somebody has seen to it that a stream ends with its last
-    event, `vetted_by` which redactor knows that there is no secret in it. `farewell` gives the bytes that may end the stream here with an
-    error, none inside an event. `stop` is who may end it from outside. `key_hint` tells, masked, which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is the end once it is certain, although bytes may still come: a client that
-    leaves after the last event has missed nothing.
+    `end` is None while bytes of the source may still come. `replayed` says that the bytes are a recording: nothing may be
+    added. `at_once` says that no piece has to be waited for, `framed` that somebody has seen to it that a stream ends with
+    its last event, `vetted_by` which redactor knows that there is no secret in it. `farewell` gives the bytes that may end
+    the stream here with an error, none inside an event. `stop` is who may end it from outside. `key_hint` tells, masked,
+    which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is
+    the end once it is certain, although bytes may still come: a client that leaves after the last event has missed nothing.
     """
 
     __slots__ = (

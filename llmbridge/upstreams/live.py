@@ -23,12 +23,12 @@ from llmbridge.upstreams.trust import Trust
 class Live:
     """An upstream that asks the provider.
 
-    `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop, proxies and all its own affair)
-    or a function that makes one, asked once for each loop. `ca` is a file of authorities to trust beside the system's, `cert` the
-    certificate to show: a file with its key, or one for each. With `client_keys` a client's own key goes to the provider
-    where the bridge has none, with "first" also where it has one; with `actor_headers` who asks goes along (`X-AI-Bridge-Actor-ID` and `-Metadata-...`), as
-    another gateway may want to know. Times are in seconds: to connect, without a byte, for the whole call, and until the first
-    event before the head is passed on.
+    `client` is an `httpx2.AsyncClient` or `httpx.AsyncClient` (bound to one event loop, proxies and all its own affair) or
+    a function that makes one, asked once for each loop. `ca` is a file of authorities to trust beside the system's, `cert`
+    the certificate to show: a file with its key, or one for each. With `client_keys` a client's own key goes to the
+    provider where the bridge has none, with "first" also where it has one; with `actor_headers` who asks goes along
+    (`X-AI-Bridge-Actor-ID` and `-Metadata-...`), as another gateway may want to know. Times are in seconds: to connect,
+    without a byte, for the whole call, and until the first event before the head is passed on.
 
     Raises:
         ConfigurationError: `client` is no such client, or a file does not hold what it should.
