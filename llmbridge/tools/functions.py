@@ -89,6 +89,8 @@ def _tool(function: Function) -> _Tool:
     name = getattr(function, "__name__", "")
     if not isinstance(name, str) or not (name.isidentifier() and name.isascii()):
         raise ConfigurationError(f"{function!r} is no tool: give a function with a name in ASCII")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"the tool {name!r} yields: return a list, or one text")
     try:
         hints = get_type_hints(function, include_extras=True)
         fields = [

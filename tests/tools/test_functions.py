@@ -3,7 +3,7 @@
 import functools
 import re
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -64,6 +64,18 @@ async def test_arguments_that_do_not_fit_are_told_to_the_model():
 
     said = "Error: the arguments do not fit: Expected `str`, got `int` - at `$.city`"
     assert result == ToolResult("a", (Text(said),), is_error=True)
+
+
+def test_a_function_that_yields_is_refused():
+    def lines() -> Iterator[str]:
+        yield "one"
+
+    async def pages() -> AsyncIterator[str]:
+        yield "one"
+
+    for function in (lines, pages):
+        with pytest.raises(ConfigurationError, match="yields: return a list, or one text"):
+            Functions([function])
 
 
 def test_a_function_that_takes_any_number_of_arguments_is_refused():
