@@ -2,7 +2,7 @@
 
 from llmbridge.stores.followed import FollowedStore
 from llmbridge.stores.memory import MemoryStore
-from tests.stores.test_sql_rows import asked
+from tests.stores.kept import asked
 
 
 def test_a_store_that_is_closed_has_told_all_and_nobody_waits_for_more() -> None:
