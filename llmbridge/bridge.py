@@ -79,14 +79,15 @@ class Bridge(Clients, Inspected):
     """Stands between LLM clients and providers: relays, replays, records.
 
     `upstream` is where replies come from: `Live()` (default), `Replay(...)`, `Script(...)` or any handler. `store` keeps
-    what happened: a `Store`, a path ending in `.yaml` or `.json`, or None for memory; without `record_bodies` what was said
-    is left out. `interceptors` see each call, first one outermost; `faults` are injected below them all. `providers` adds
-    rows to the table, `base_urls` moves a provider with its key, `routes` sends bare requests elsewhere by model,
-    `passthrough` names further paths of a provider that a server passes on, such as `{"openai": ["/files/"]}`. `tools`
-    (functions, toolboxes) are offered to models and run here; `tool_gate` may refuse a call. A provider that is busy or
-    away is asked again up to `retries` times, while its client has not got a byte; a `breaker` leaves one alone that fails
-    again and again. `people` come in over HTTP with tokens of their own; `budgets` and `rate_limits` say how much they may
-    take. `calliope` serves Calliope's routes, too. The environment is read here, once.
+    what happened: a `Store`, a path ending in `.yaml` or `.json`, a database's URL, or None for memory; without
+    `record_bodies` what was said is left out. `interceptors` see each call, first one outermost; `faults` are injected
+    below them all. `providers` adds rows to the table, `base_urls` moves a provider with its key, `routes` sends bare
+    requests elsewhere by model, `passthrough` names further paths of a provider that a server passes on, such as
+    `{"openai": ["/files/"]}`. `tools` (functions, toolboxes) are offered to models and run here, within `tool_limits`;
+    `tool_gate` may refuse a call. A provider that is busy or away is asked again up to `retries` times, while its client
+    has not got a byte; a `breaker` leaves one alone that fails again and again. A server answers to the names of
+    `allowed_hosts`, too. `people` come in over HTTP with tokens of their own; `budgets` and `rate_limits` say how much
+    they may take. `calliope` serves Calliope's routes, too. The environment is read here, once.
 
     Raises:
         ConfigurationError: a provider, URL, route or store that cannot be.
