@@ -22,6 +22,9 @@ except ModuleNotFoundError as error:  # pragma: no cover
 MAX_COLORS = 10
 """As many as matplotlib has before it begins again."""
 
+ID_CHARS = 24
+"""Of longer names of interceptions two would not stand side by side."""
+
 _Part = tuple[str, pd.DataFrame]
 """The rows that are drawn in one color, and what they are called."""
 
@@ -47,6 +50,7 @@ def timeline(events: pd.DataFrame) -> Figure:
         axes.eventplot(times, lineoffsets=range(len(kinds)), linelengths=0.8, colors=f"C{number}")
         axes.collections[-1].set_label(name)
     axes.set_yticks(range(len(kinds)), [_plain(kind) for kind in kinds])
+    figure.set_figheight(max(3.5, 1 + len(kinds) / 4))
     _finish(axes, events, "time_s")
     return figure
 
@@ -126,6 +130,8 @@ def _by_interception(events: pd.DataFrame) -> list[_Part]:
     parts = _by(events, "interception_id") if "interception_id" in events.columns else []
     if len(parts) > MAX_COLORS:
         return [(f"{len(parts):,} interceptions", events)]
+    # What tells them apart stands at the end: the place in a cassette.
+    parts = [(name if len(name) <= ID_CHARS else f"…{name[-ID_CHARS:]}", r) for name, r in parts]
     return parts or [("events", events)] * (not events.empty)
 
 
@@ -143,7 +149,10 @@ def _plain(name: object) -> str:
 def _finish(axes: Axes, frame: pd.DataFrame, column: str) -> None:
     """Say which color is whose, or that there is nothing to draw."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+        # Above the plot: there is no corner that no mark ever comes to.
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small", frameon=False
+        )
     elif not axes.patches:
         why = "the frame has no rows" if frame.empty else f"no {column} is known"
         axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
