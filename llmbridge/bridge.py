@@ -15,7 +15,6 @@ from collections.abc import (
 )
 from contextlib import ExitStack, contextmanager
 from socket import socket
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import anyio
@@ -234,9 +233,7 @@ class Bridge(Clients, Inspected):
         """Answer from a cassette as long as the `with` block lasts: all clients of the bridge, in every thread and task.
 
         Of several such blocks the one entered last answers. `mode` is "once" here: without the file the upstream is asked
-        and recorded, with it nobody is. The file is written when the block ends. The options are those of `Replay`:
-        `mode`, `strict`, `repeat`, `match`, `ignore`, `normalize`, `on_miss`, `speed`, `ttft`, `tps`, `jitter`, `max_age`
-        and `on_expired`.
+        and recorded, with it nobody is. The file is written when the block ends. The options are those of `Replay.load`.
 
         Raises:
             ConfigurationError: options that cannot be, or the bridge is closed.
@@ -363,23 +360,13 @@ class Bridge(Clients, Inspected):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         # Whoever is cancelled has a bridge to close, too.
         with anyio.CancelScope(shield=True):
             try:
@@ -446,9 +433,10 @@ class Bridge(Clients, Inspected):
         return metered.render_metrics
 
     def _upstream_part(self, name: str) -> None:
-        """Call what an upstream that keeps something has under this name."""
-        part: Callable[[], None] = getattr(self.upstream, name, lambda: None)
-        part()
+        """Call what the upstreams that keep something have under this name."""
+        for upstream in self._upstreams:
+            part: Callable[[], None] = getattr(upstream, name, lambda: None)
+            part()
 
     async def _close_upstream(self) -> None:
         close: Callable[[], Awaitable[None]] | None = getattr(self.upstream, "aclose", None)

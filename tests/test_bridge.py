@@ -28,6 +28,7 @@ from llmbridge import (
     Script,
     Text,
     UserMessage,
+    fail,
 )
 from llmbridge.errors import BridgeError, CassetteError, ConfigurationError
 from llmbridge.stores.memory import MemoryStore
@@ -320,6 +321,18 @@ def test_blocks_that_do_not_end_in_order_leave_the_upstream_as_it_was(tmp_path: 
         second.__exit__(None, None, None)
 
         assert bridge.upstream is before
+
+
+def test_a_bridge_closed_within_a_block_keeps_what_it_recorded_before(tmp_path: Path) -> None:
+    path = tmp_path / "noon.yaml"
+    bridge = Bridge(Replay(path, mode="new_episodes", upstream=Script(fail(500))))
+    with pytest.raises(openai.InternalServerError):
+        ask_noon(bridge)
+
+    with bridge.cassette(tmp_path / "other.yaml"):
+        bridge.close()
+
+    assert [record.status for record in Cassette.load(path)] == [500]
 
 
 def test_a_served_bridge_answers_from_a_cassette_too(tmp_path: Path) -> None:
