@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from llmbridge.exchange.columns import FRAMES
 from llmbridge.exchange.entry import Entry
@@ -11,9 +11,6 @@ from llmbridge.frames.source import Digesting, Filters, Source, digested, read, 
 from llmbridge.frames.table import cells_of
 from llmbridge.stores.arrow import KEY, pa, schema_of
 from llmbridge.stores.conditions import Condition, Progress
-
-if TYPE_CHECKING:
-    pass
 
 Piece = tuple[str, Any]
 """A day, `unknown` for what has no start, and some rows of it as an Arrow table, which may have more columns."""

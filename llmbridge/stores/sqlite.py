@@ -39,6 +39,8 @@ class SqliteFile:
         self.secrets = frozenset[str]()
         self.bridge = randbits(63)
         self.engine = _engine(path, "FULL" if safe_on_power_loss else "NORMAL")
+        # Who reads first and then writes, while another has written, is refused without a wait.
+        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         self._safe = safe_on_power_loss
         self._user = User(path, self.bridge)
         # One thread writes; another may close.
@@ -93,7 +95,7 @@ class SqliteFile:
             self._user.enter()
             if self._held is None:
                 # Held, since the last one to close a file has to fold the log into it.
-                self._held = self.engine.connect()
+                self._held = self._writing.connect()
                 self._close_before_forks()
             try:
                 with self._held.begin():
@@ -105,7 +107,7 @@ class SqliteFile:
     @contextmanager
     def changing(self) -> Generator[Connection]:
         """A transaction that reads and then writes; what it deletes is overwritten with zeros."""
-        with self.engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+        with self._writing.begin() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             yield connection
 

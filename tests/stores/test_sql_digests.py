@@ -122,6 +122,29 @@ async def test_an_answer_that_nobody_can_digest_is_left_to_the_reader(
     store.close()
 
 
+async def test_what_another_bridge_writes_meanwhile_holds_up_no_digest(path, caplog):
+    store, call = SqlStore(url_of(path)), ended(asked("a"))
+    await keep(store, call, TEXT)
+    store.flush()
+    refused: list[str] = []
+
+    def write_meanwhile(_connection, _cursor, statement, *_rest):
+        if statement.startswith("SELECT interceptions.id"):
+            with closing(sqlite3.connect(path, timeout=0)) as other:
+                try:
+                    other.execute("UPDATE interceptions SET client = 'another'")
+                    other.commit()
+                except sqlite3.OperationalError as error:
+                    refused.append(str(error))
+
+    event.listen(store.engine, "after_cursor_execute", write_meanwhile)
+    store._digest(call, [replace(TEXT, interception_id="a")])
+    store.flush()
+
+    assert (refused, caplog.text) == (["database is locked"], "")
+    store.close()
+
+
 async def test_no_write_looks_through_the_calls_that_are_there(path):
     """Written before a million calls are there, or after: it takes as long."""
     statements: list[str] = []
