@@ -339,9 +339,8 @@ def test_variables_of_the_sdks_do_not_reach_the_provider(
             base_urls={"anthropic": server.url, "openai": f"{server.url}/v1"},
         ) as bridge,
     ):
-        for name, value in leaks.items():
+        for name in leaks:
             monkeypatch.delenv(name, raising=False)
-            assert value.startswith("leak-")
         heard = TALKS[kind](bridge, False).say("Hi")
 
     assert heard.text == "Hi."
