@@ -458,6 +458,7 @@ def spoken(
         ("--host 0.0.0.0", "pass --allow-remote and a token"),
         ("--host 0.0.0.0 --allow-remote --no-token", "pass --allow-remote and a token"),
         ("--upstream openai", "--upstream 'openai' is not NAME=URL"),
+        ("--upstream openai=http://a --upstream openai=http://b", "is http://a and http://b: give"),
         ("--upstream openai=127.0.0.1:9000", "'openai' is '127.0.0.1:9000': give http://HOST"),
         ("--upstream nobody=http://127.0.0.1:9000", "--upstream names 'nobody'"),
         ("--token a --no-token", "contradict each other"),

@@ -175,9 +175,15 @@ def base_urls(upstreams: Iterable[str]) -> dict[str, str]:
     """What `--upstream NAME=URL` says, one by one.
 
     Raises:
-        ConfigurationError: one is not NAME=URL.
+        ConfigurationError: one is not NAME=URL, or is there twice.
     """
-    return dict(_name_and_url(text) for text in upstreams)
+    found: dict[str, str] = {}
+    for name, url in map(_name_and_url, upstreams):
+        if found.setdefault(name, url) != url:
+            raise ConfigurationError(
+                f"--upstream {name} is {found[name]} and {url}: give one of them"
+            )
+    return found
 
 
 def _check(options: Settings) -> None:
