@@ -143,7 +143,9 @@ def prepare(connection: Connection) -> None:
 def write(connection: Connection, digests: Sequence[Digest]) -> None:
     """Put the digests in the place of those that are there. A call that has got another record meanwhile still waits."""
     ids = [each.interception_id for each in digests]
-    known = set(connection.scalars(select(INTERCEPTIONS.c.id).where(INTERCEPTIONS.c.id.in_(ids))))
+    # Held until they are written: who deletes the calls, holds them from the start, too.
+    query = select(INTERCEPTIONS.c.id).where(INTERCEPTIONS.c.id.in_(ids))
+    known = set(connection.scalars(query.with_for_update(read=True, key_share=True)))
     counts = select(RECORDS.c.interception_id, func.count()).where(
         RECORDS.c.interception_id.in_(ids)
     )
@@ -169,7 +171,8 @@ def forget(connection: Connection, ids: Sequence[str]) -> None:
     ended = select(INTERCEPTIONS.c.started_at, INTERCEPTIONS.c.id).where(
         INTERCEPTIONS.c.id.in_(ids)
     )
-    _delete(connection, [(start, id) for start, id in connection.execute(ended)])
+    held = connection.execute(ended.with_for_update())
+    _delete(connection, [(start, id) for start, id in held])
     connection.execute(delete(UNDIGESTED).where(UNDIGESTED.c.interception_id.in_(ids)))
 
 

@@ -4,14 +4,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Thread
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from llmbridge import Bridge, Script, frames
 from llmbridge.errors import ConfigurationError, StoreUnavailable
 from llmbridge.frames.metrics import MeteredStore
-from llmbridge.stores import sql_arrow
+from llmbridge.stores import sql_arrow, sql_digests
 from llmbridge.stores.arrow import KEY
 from llmbridge.stores.opening import existing_store
 from llmbridge.stores.sql import SqlStore
@@ -335,6 +337,38 @@ def test_without_psycopg_it_is_told_what_to_install(monkeypatch):
 
     with pytest.raises(ConfigurationError, match=r"pip install 'llmbridge\[postgres\]'"):
         SqlStore("postgresql://u:secret@h/d")
+
+
+async def test_a_call_that_is_just_deleted_gets_no_digest_any_more(postgres):
+    store, call = SqlStore(postgres.url), asked("a", end="completed")
+    await store.begin(call)
+    with psycopg.connect(postgres.url) as other:
+        other.execute("DELETE FROM interceptions")
+        store._digest(call, [])
+        flushing = Thread(target=store.flush)
+        flushing.start()
+        flushing.join(0.3)
+        other.commit()
+    flushing.join()
+
+    assert postgres.sql("SELECT interception_id FROM summaries") == []
+    store.close()
+
+
+async def test_what_is_deleted_goes_with_the_digest_that_is_just_written(postgres):
+    store, call = SqlStore(postgres.url), asked("a", end="completed")
+    await store.begin(call)
+    store.end(call)
+    store.flush()
+    pruning = Thread(target=store.prune, args=(NOON + timedelta(days=1),))
+    with store.engine.begin() as connection:
+        sql_digests.write(connection, [sql_digests.digest(call, [])])
+        pruning.start()
+        pruning.join(0.3)
+    pruning.join()
+
+    assert postgres.sql("SELECT interception_id FROM summaries") == []
+    store.close()
 
 
 def _request():
