@@ -36,12 +36,17 @@ def stdio(name: str = "sky", **settings: Any) -> McpServer:
     return mcp_server(name, STDIO, **settings)
 
 
+def bound_to(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
 @contextmanager
 def serving(port: int = 0, *options: str) -> Iterator[int]:
     """The program on loopback; it listens before it runs, so that nobody has to wait for it."""
-    with socket.socket() as bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
+    with bound_to(port) as bound:
         bound.listen()
         number = bound.fileno()
         command = [sys.executable, PROGRAM, "http", str(number), *options]
@@ -52,6 +57,13 @@ def serving(port: int = 0, *options: str) -> Iterator[int]:
     finally:
         running.kill()
         running.wait()
+
+
+@contextmanager
+def reserved() -> Iterator[int]:
+    """A port that is nobody else's while servers on it come and go; who connects in between is refused."""
+    with bound_to(0) as held:
+        yield held.getsockname()[1]
 
 
 def ask(bridge: Bridge) -> str:
@@ -193,14 +205,15 @@ def test_a_program_that_died_is_started_anew():
 
 def test_a_session_that_a_server_forgot_is_opened_anew_within_the_call():
     script = Script(calls("bmcp_sky_process"), "One.", calls("bmcp_sky_process"), "Other.")
-    with serving(0, "legacy") as port:
+    with reserved() as port:
         server = mcp_server("sky", f"http://127.0.0.1:{port}/mcp", headers=KEY)
-        bridge = Bridge(script, tools=[server])
-        ask(bridge)
-        first = told(bridge)
-    with bridge, serving(port, "legacy"):
-        ask(bridge)
-        second = told(bridge)
+        with serving(port, "legacy"):
+            bridge = Bridge(script, tools=[server])
+            ask(bridge)
+            first = told(bridge)
+        with bridge, serving(port, "legacy"):
+            ask(bridge)
+            second = told(bridge)
 
     pids = [part.text for part in (*first.content, *second.content) if isinstance(part, Text)]
     assert ([pid.isdigit() for pid in pids], len(set(pids))) == ([True, True], 2)
@@ -262,17 +275,18 @@ def test_a_tool_that_a_program_adds_is_offered_too():
 def test_a_server_that_dies_in_the_middle_of_a_call_is_told_and_asked_again_later():
     weather = calls("bmcp_sky_weather", city="Bonn")
     script = Script(calls("bmcp_sky_crash"), "Gone.", weather, "Away.", weather, "Sun.")
-    with serving() as port:
+    with reserved() as port:
         server = mcp_server("sky", f"http://127.0.0.1:{port}/mcp", headers=KEY)
-        bridge = Bridge(script, tools=[server])
-        ask(bridge)
-        crashed = told(bridge)
-    with bridge:
-        ask(bridge)
-        away = told(bridge)
         with serving(port):
+            bridge = Bridge(script, tools=[server])
             ask(bridge)
-            back = told(bridge)
+            crashed = told(bridge)
+        with bridge:
+            ask(bridge)
+            away = told(bridge)
+            with serving(port):
+                ask(bridge)
+                back = told(bridge)
 
     assert (crashed.is_error, away.is_error, back.is_error) == (True, True, False)
     assert back.content == (Text("sun in Bonn"),)
