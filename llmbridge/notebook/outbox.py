@@ -138,6 +138,7 @@ class Outbox:
         if now_s < self._kept_s + pause_s:
             return
         self._kept, self._kept_s = state, now_s
+        self._sent = {id: sent for id, sent in self._sent.items() if id in traces}
         self._record(traces)
         keyframe = to_json(self._keyframe(traces))
         self._pause_s = max(KEYFRAME_S, len(keyframe) / CHARS_PER_S)

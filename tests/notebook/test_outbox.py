@@ -153,6 +153,17 @@ def test_a_text_of_a_megabyte_costs_no_more_than_256_kilobytes_a_second() -> Non
     assert page.text("i1") == text_of(trace)
 
 
+def test_what_is_let_go_of_is_not_kept_count_of() -> None:
+    page = Page()
+    outbox, traces = Outbox(page), dict[str, Trace]()
+
+    for number in range(9):
+        traces = {f"i{number}": begun(f"i{number}")}
+        outbox.flush(traces, number)
+
+    assert list(outbox._sent) == ["i8"]
+
+
 def test_nothing_new_sends_nothing() -> None:
     page, trace = Page(), begun()
     outbox, traces = Outbox(page), {"i1": trace}
