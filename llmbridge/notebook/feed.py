@@ -80,7 +80,10 @@ class Feed:
             self._viewers.append(viewer)
             if self._thread is None and not self._closing.is_set():
                 self._watchers.add(self._see)
-                self._told.extend([*self._inflight.values(), *self._watchers.exchanges.values()])
+                late: list[Told] = [*self._inflight.values(), *self._watchers.exchanges.values()]
+                # What began meanwhile has been told by itself.
+                told = set(map(id, tuple(self._told)))
+                self._told.extend(each for each in late if id(each) not in told)
                 self._thread = Thread(target=self._work, name="llmbridge live", daemon=True)
                 self._thread.start()
         self.wake()

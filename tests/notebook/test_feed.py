@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -10,10 +11,12 @@ import pytest
 
 from llmbridge import Bridge, Context, Model, Script, calls, fail
 from llmbridge.canon.messages import AssistantMessage, Text, ToolCall, UserMessage
-from llmbridge.exchange.call import Call, Headers, Reply
+from llmbridge.exchange.call import Call, Headers, Reply, Request
+from llmbridge.exchange.watching import Exchange, Watchers
 from llmbridge.notebook import feed as feeds
 from llmbridge.notebook.feed import Feed
 from llmbridge.notebook.trace import Trace
+from llmbridge.providers import DIALECTS
 from tests.notebook.front import text_of
 
 MODEL = Model("openai", "gpt-5-mini")
@@ -203,6 +206,27 @@ async def test_who_comes_late_sees_what_came_before(watched: Any) -> None:
     feed.close()
 
     assert [text_of(trace) for trace in feed.traces.values()] == ["Hello"]
+
+
+def test_a_call_that_begins_while_the_feed_does_is_shown_once(monkeypatch: Any) -> None:
+    bridge = Bridge(Script("One"), environ={})
+    asked = Request("POST", "http://x/")
+    call = Call("i1", asked, bridge.providers[0], DIALECTS["openai.chat"], "/")
+    exchange = Exchange(call, datetime.now(UTC))
+    add = Watchers.add
+
+    def begin(self: Watchers, see: Any) -> None:
+        add(self, see)
+        self.began(exchange)
+
+    monkeypatch.setattr(Watchers, "add", begin)
+    feed = feed_of(bridge)
+
+    feed.show(Viewer())
+    feed.close()
+
+    (trace,) = feed.traces.values()
+    assert trace.facts.get("rounds", 1) == 1
 
 
 async def test_what_the_store_has_at_hand_is_shown_too() -> None:
