@@ -173,6 +173,11 @@ def steps(desk: Desk) -> list[tuple[float, int]]:
     return [(when, events) for when, events in desk.page.evaluate("window.steps")]
 
 
+def now_s(desk: Desk) -> float:
+    """The time in `steps`."""
+    return float(desk.page.evaluate("performance.now() / 1000"))
+
+
 def view(desk: Desk, place: int = 0) -> View:
     """What the view at this place shows."""
     return View(**desk.page.locator(".llmb").nth(place).evaluate(_VIEW))
