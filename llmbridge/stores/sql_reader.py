@@ -67,7 +67,9 @@ class SqlReader:
 
     def rest(self) -> list[Entry]:
         """The calls that have no digest: under way, or records without an interception. Those with one come first."""
-        found = list(self.entries(self._ids(select(UNDIGESTED.c.interception_id))))
+        id, its = UNDIGESTED.c.interception_id, RECORDS.c.interception_id
+        waiting = select(id).outerjoin(RECORDS, its == id).group_by(id)
+        found = list(self.entries(self._ids(waiting.order_by(func.min(RECORDS.c.seq)))))
         told = [(each.interception, each) for each in found if each.interception]
         told.sort(key=lambda pair: (utc(pair[0].started_at), pair[0].id))
         return [*(each for _, each in told), *(each for each in found if not each.interception)]

@@ -78,6 +78,18 @@ def test_a_whole_frame_that_processes_read_is_that_of_memory(url, name, monkeypa
     assert_frame_equal(getattr(frames, name)(url), getattr(frames, name)(memory()))
 
 
+def test_many_records_without_a_call_come_in_the_order_they_were_made(tmp_path):
+    memory, store = MemoryStore(), SqlStore(f"sqlite:///{tmp_path / 'usage.db'}")
+    for number in range(250, 0, -1):
+        for each in (memory, store):
+            each.add(record(*REFUSED, id=str(number)))
+            if number == 200:
+                each.flush()
+
+    assert_frame_equal(frames.interceptions(store), frames.interceptions(memory))
+    store.close()
+
+
 def test_a_store_that_only_passes_on_is_read_as_what_it_passes_to(url):
     followed = FollowedStore(SqlStore(url), lambda *_: None)
 
