@@ -396,6 +396,18 @@ def test_what_cannot_be_is_said_at_once(options: dict[str, Any], words: str) -> 
         Bridge(Script("x"), **{"environ": {}, **options})
 
 
+def test_a_row_without_a_key_is_told_what_it_needs() -> None:
+    row = Provider("team", "http://127.0.0.1:9")
+    with (
+        Bridge(providers=[row], environ={"TEAM_API_KEY": "of nobody"}) as bridge,
+        httpx2.Client(transport=bridge.transport()) as client,
+    ):
+        answer = client.post("http://localhost/team/chat/completions", json=HI)
+
+    told = answer.json()["error"]["message"]
+    assert told.startswith("no key for 'team': give its row a key, key_env or keyless before")
+
+
 @pytest.mark.parametrize("upstream", ["session.yaml", 7])
 def test_what_is_no_upstream_is_said_at_once(upstream: Any) -> None:
     with pytest.raises(ConfigurationError, match="no upstream: give Live"):

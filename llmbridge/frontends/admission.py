@@ -78,7 +78,7 @@ class Door:
         origin = fields.get("origin")
         if origin is not None and origin.lower() not in self._origins:
             raise Forbidden(
-                f"web pages of {origin[:200]!r} may not call this bridge; name them in allowed_origins"
+                f"web pages of {origin[:200]!r} may not call this bridge; bridge.serve(allowed_origins=[...]) lets them in"
             )
 
     def check_caller(

@@ -134,8 +134,9 @@ def _credentials(call: Call, client_keys: bool) -> Fields:
         return []
     if client_keys and (own := _clients_own(call)):
         return own
+    needed = _remedy(provider, "give its row a key, key_env or keyless")
     raise MissingKey(
-        f"no key for {provider.name!r}: {_remedy(provider)} before the bridge starts, or let clients bring theirs:"
+        f"no key for {provider.name!r}: {needed} before the bridge starts, or let clients bring theirs:"
         " client_keys: true in its configuration file, Live(client_keys=True) in Python"
     )
 
@@ -156,13 +157,13 @@ def _key_field(provider: Provider, key: str) -> tuple[str, str]:
     if _BAD_VALUE.search(key):
         raise MissingKey(
             f"the key for {provider.name!r} has a line break or a control character:"
-            f" {_remedy(provider)} anew"
+            f" {_remedy(provider, 'write it')} anew"
         )
     if provider.auth == "bearer":
         return "authorization", f"Bearer {key}"
     return provider.auth, key
 
 
-def _remedy(provider: Provider) -> str:
+def _remedy(provider: Provider, otherwise: str) -> str:
     variables = " or ".join(provider.key_env)
-    return f"set {variables}" if variables else "give its row a key or key_env"
+    return f"set {variables}" if variables else otherwise
