@@ -50,6 +50,16 @@ def check_kind(name: str, given: object, kind: type) -> None:
         raise ConfigurationError(f"{name}={given!r}: give {kind.__name__}(...), or None")
 
 
+def check_count(name: str, given: object, least: int) -> None:
+    """See that it is a whole number, and not less than this.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not isinstance(given, int) or given < least:
+        raise ConfigurationError(f"{name}={given!r}: give a whole number, {least} or more")
+
+
 def check_bound(name: str, given: object) -> None:
     """See that it is a number more than 0, and not without end.
 

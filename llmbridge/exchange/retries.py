@@ -11,8 +11,9 @@ from email.utils import parsedate_to_datetime
 
 import anyio
 
-from llmbridge.errors import BridgeError, ConfigurationError, Unreachable
+from llmbridge.errors import BridgeError, Unreachable
 from llmbridge.exchange.call import Call, Handler, Reply
+from llmbridge.exchange.options import check_count
 from llmbridge.exchange.recorder import Clock, utc_now
 
 _logger = logging.getLogger("llmbridge")
@@ -36,8 +37,7 @@ class Retries:
         clock: Clock = utc_now,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        if times < 0:
-            raise ConfigurationError(f"retries={times!r}: give how often to ask again, 0 for never")
+        check_count("retries", times, 0)
         self._times = times
         self._sleep = sleep
         self._clock = clock

@@ -9,6 +9,7 @@ from anyio.from_thread import BlockingPortal
 
 from llmbridge.canon.messages import ToolCall, ToolResult, ToolSpec
 from llmbridge.errors import ConfigurationError
+from llmbridge.exchange.options import check_count
 
 
 @runtime_checkable
@@ -55,15 +56,10 @@ class ToolLimits:
     memory_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        _check_count("rounds", self.rounds, 1)
-        _check_count("result_chars", self.result_chars, 0)
-        _check_count("memory_bytes", self.memory_bytes, 0)
+        check_count("rounds", self.rounds, 1)
+        check_count("result_chars", self.result_chars, 0)
+        check_count("memory_bytes", self.memory_bytes, 0)
         _check_seconds("tool_timeout_s", self.tool_timeout_s)
-
-
-def _check_count(name: str, given: object, least: int) -> None:
-    if not isinstance(given, int) or given < least:
-        raise ConfigurationError(f"{name}={given!r}: give a whole number, {least} or more")
 
 
 def _check_seconds(name: str, given: object) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -162,9 +163,10 @@ async def test_an_answer_that_breaks_off_unseen_is_no_failure() -> None:
     assert reply.status == 200
 
 
-def test_less_than_no_retry_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="retries=-1"):
-        Bridge(retries=-1, environ={})
+@pytest.mark.parametrize("times", [-1, 2.5, "2"])
+def test_what_is_no_number_of_retries_is_refused(times: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"retries={times!r}: give a whole number"):
+        Bridge(retries=times, environ={})
 
 
 # On record

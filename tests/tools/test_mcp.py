@@ -96,7 +96,7 @@ def once(name: str, server: McpServer, limits: ToolLimits | None = None, **argum
 def listed(server: McpServer, count: int) -> list[str]:
     """The names on offer, once there are so many of them."""
     names: list[str] = []
-    deadline = monotonic() + 10
+    deadline = monotonic() + 40
     while len(names) != count and monotonic() < deadline:
         names = [spec.name for spec in server.specs()]
         Event().wait(0.01)
