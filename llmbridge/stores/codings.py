@@ -10,6 +10,9 @@ from llmbridge.errors import CassetteError
 LIMIT_BYTES = 64 * 1024 * 1024
 """What one body may inflate to."""
 
+_PIECE_BYTES = 4096
+"""Of a body with a million members each copies what is left: of a piece, not of the whole."""
+
 
 def decoded(body: bytes, codings: str, place: str) -> bytes:
     """The body as a client reads it. One that is plain already, whatever its label says, stays as it is.
@@ -35,15 +38,17 @@ def _deflate(body: bytes, place: str) -> bytes:
 
 def _inflated(body: bytes, windows: Iterable[int], place: str) -> bytes:
     for window in windows:
-        plain = bytearray()
-        rest = body
+        plain, member = bytearray(), zlib.decompressobj(window)
         try:
-            while rest:
-                member = zlib.decompressobj(window)
-                plain += member.decompress(rest, LIMIT_BYTES + 1 - len(plain))
-                if len(plain) > LIMIT_BYTES:
-                    raise _too_large(place)
-                rest = member.unused_data
+            for start in range(0, len(body), _PIECE_BYTES):
+                piece = body[start : start + _PIECE_BYTES]
+                while piece:
+                    plain += member.decompress(piece, LIMIT_BYTES + 1 - len(plain))
+                    if len(plain) > LIMIT_BYTES:
+                        raise _too_large(place)
+                    piece = member.unused_data
+                    if member.eof:
+                        member = zlib.decompressobj(window)
         except zlib.error:
             # What came before is the answer when only the end is damaged.
             if plain:
@@ -70,10 +75,15 @@ def _zstd(body: bytes, place: str) -> bytes:
     zstd = _package(("compression.zstd", "zstandard"), body, "zstd", place)
     if zstd is None:
         return body
-    if zstd.__name__ == "zstandard":
-        with zstd.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
-            return _limited(reader.read(LIMIT_BYTES + 1), place)
-    return _limited(zstd.ZstdDecompressor().decompress(body, LIMIT_BYTES + 1), place)
+    try:
+        if zstd.__name__ == "zstandard":
+            with zstd.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
+                plain = reader.read(LIMIT_BYTES + 1)
+        else:
+            plain = zstd.ZstdDecompressor().decompress(body, LIMIT_BYTES + 1)
+    except zstd.ZstdError:
+        return body
+    return _limited(plain, place)
 
 
 _DECODERS: dict[str, Callable[[bytes, str], bytes]] = {

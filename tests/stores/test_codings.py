@@ -45,6 +45,28 @@ def test_what_came_of_a_cut_body_is_kept():
     assert (STREAM * 500).startswith(plain_body)
 
 
+def test_of_many_members_none_is_copied_for_each(monkeypatch):
+    fed: list[int] = []
+
+    class Counted:
+        def __init__(self, window: int) -> None:
+            self._member = inflating(window)
+            self.eof, self.unused_data = False, b""
+
+        def decompress(self, data: bytes, limit: int) -> bytes:
+            fed.append(len(data))
+            plain = self._member.decompress(data, limit)
+            self.eof, self.unused_data = self._member.eof, self._member.unused_data
+            return plain
+
+    inflating = zlib.decompressobj
+    monkeypatch.setattr("zlib.decompressobj", Counted)
+    body = gzip.compress(b"x") * 10_000
+
+    assert codings.decoded(body, "gzip", "here") == b"x" * 10_000
+    assert sum(fed) < 1000 * len(body)
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
