@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,9 +86,14 @@ async def client_of(bridge: Bridge) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def hear(
-    client: httpx2.AsyncClient, wire: Wire, *, streaming: bool = True, **headers: str
+    client: httpx2.AsyncClient,
+    wire: Wire,
+    *,
+    streaming: bool = True,
+    heed: Callable[[bytes], None] | None = None,
+    **headers: str,
 ) -> Heard:
-    """Ask, and listen to the end, whatever that is."""
+    """Ask, and listen to the end, whatever that is; `heed` is told all that came so far."""
     heard = Heard()
     fields = {"content-type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
@@ -99,6 +104,8 @@ async def hear(
             heard.status, heard.headers = response.status_code, dict(response.headers)
             async for piece in response.aiter_raw():
                 heard.body += piece
+                if heed:
+                    heed(heard.body)
     except httpx2.HTTPError as error:
         heard.failure = type(error).__name__
     return heard
@@ -120,10 +127,17 @@ async def hear_and_leave(client: httpx2.AsyncClient, wire: Wire) -> None:
         group.cancel_scope.cancel()
 
 
-async def ask(bridge: Bridge, wire: Wire, *, streaming: bool = True, **headers: str) -> Heard:
+async def ask(
+    bridge: Bridge,
+    wire: Wire,
+    *,
+    streaming: bool = True,
+    heed: Callable[[bytes], None] | None = None,
+    **headers: str,
+) -> Heard:
     """Ask once."""
     async with client_of(bridge) as client:
-        return await hear(client, wire, streaming=streaming, **headers)
+        return await hear(client, wire, streaming=streaming, heed=heed, **headers)
 
 
 def ends(bridge: Bridge) -> list[tuple[int | None, str | None]]:

@@ -223,7 +223,7 @@ async def test_what_fails_between_events_is_an_error_event(
         Provider(then(chunked_head(), chunk(sent))) as provider,
         module.AsyncClient() as client,
     ):
-        bridge = bridge_to(provider.url, Live(client, idle_s=0.05))
+        bridge = bridge_to(provider.url, Live(client, idle_s=0.5))
 
         heard = await ask(bridge, OPENAI)
 
@@ -233,16 +233,20 @@ async def test_what_fails_between_events_is_an_error_event(
 
 
 @modules
-async def test_an_answer_may_not_take_for_ever(module: Any) -> None:
+async def test_an_answer_may_not_take_for_ever(module: Any, much_later: Callable[[], None]) -> None:
+    still_there = b": still there\n\n"
+
     async def murmurs(peer: Peer) -> None:
         await peer.send(chunked_head(), chunk(started(OPENAI)))
         while True:
-            await peer.send(chunk(b": still there\n\n"))
+            await peer.send(chunk(still_there))
 
     async with Provider(murmurs) as provider, module.AsyncClient() as client:
-        bridge = bridge_to(provider.url, Live(client, total_s=0.1))
+        bridge = bridge_to(provider.url, Live(client, total_s=100))
 
-        heard = await ask(bridge, OPENAI)
+        heard = await ask(
+            bridge, OPENAI, heed=lambda body: much_later() if still_there in body else None
+        )
 
     assert heard.body.startswith(started(OPENAI))
     assert ends(bridge) == [(200, "upstream_timeout")]
