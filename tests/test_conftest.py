@@ -30,3 +30,10 @@ def test_loopback_stays_open(host):
 
         with socket.create_connection((host, address[1])) as client:
             assert client.getpeername() == address
+
+
+@pytest.mark.xdist_group("alone")
+def test_a_test_of_a_group_says_so_where_tests_are_distributed_by_groups(request):
+    by_groups = request.config.getoption("loadgroup", default=False)
+
+    assert request.node.nodeid.endswith("@alone") == by_groups
