@@ -315,7 +315,7 @@ def _body(call: Call) -> dict[str, Any] | None:
 
 
 def _refuse_shared_names(call: Call, body: JsonObject, specs: Sequence[ToolSpec]) -> None:
-    ask: Ask = call.dialect.decode_request(body)
+    ask: Ask = call.dialect.decode_request({"tools": body.get("tools")})
     theirs = {spec.name for spec in ask.context.tools}
     if shared := sorted(theirs & {spec.name for spec in specs}):
         raise RequestError(
