@@ -86,14 +86,14 @@ def test_requests_share_a_connection_without_waiting_for_acknowledgements(serve)
     times = []
 
     with RawClient(server.port) as client:
-        for _ in range(5):
+        for _ in range(20):
             start = time.perf_counter()
             client.ask()
             client.until(b"{}")
             times.append(time.perf_counter() - start)
 
-    # With Nagle's algorithm on, head and body are 40 ms apart.
-    assert statistics.median(times) < 0.03
+    # With Nagle's algorithm on, head and body are 40 ms apart; the system lets the first few through.
+    assert min(times[10:]) < 0.03
 
 
 def test_a_broken_reply_is_an_incomplete_read_for_httpx2(serve):
@@ -253,7 +253,7 @@ def test_a_whole_reply_ends_a_connection_that_is_to_be_closed(serve):
 
 
 def test_a_connection_that_is_not_used_is_closed(serve, monkeypatch):
-    monkeypatch.setattr("llmbridge.frontends.server.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("llmbridge.frontends.server.KEEP_ALIVE_S", 0.3)
 
     with RawClient(serve(echo).port) as client:
         for _ in range(2):
@@ -264,13 +264,13 @@ def test_a_connection_that_is_not_used_is_closed(serve, monkeypatch):
 
 
 def test_a_connection_on_which_a_request_comes_is_used(serve, monkeypatch):
-    monkeypatch.setattr("llmbridge.frontends.server.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("llmbridge.frontends.server.KEEP_ALIVE_S", 0.3)
 
     with RawClient(serve(echo).port) as client:
         client.ask()
         client.until(b"{}")
         client.socket.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: ")
-        client.socket.settimeout(0.2)
+        client.socket.settimeout(0.6)
         with pytest.raises(TimeoutError):
             client.socket.recv(1)
         client.socket.settimeout(WAIT_S)
@@ -319,11 +319,10 @@ def test_a_head_that_does_not_come_ends_the_connection(serve, monkeypatch, sent)
 
 
 def test_a_second_head_has_to_come_in_time_too(serve, monkeypatch):
-    monkeypatch.setattr(connection, "HEAD_S", 0.05)
-
     with RawClient(serve(FakeHandle(b"{}", headers=JSON)).port) as client:
         client.ask()
         client.until(b"{}")
+        monkeypatch.setattr(connection, "HEAD_S", 0.05)
         client.socket.sendall(b"GET / HTTP/1.1\r\nhost: ")
 
         assert client.rest() == b""
