@@ -96,7 +96,7 @@ def ask_responses(url: str) -> str:
         ({"url": "h"}, "mcp_servers[0]: 'h' is no URL"),
         ({"url": "http://h/", "env": {"A": "b"}}, "env and cwd do nothing"),
         ({"command": ["x"], "allow": "("}, "'(' is no regular expression"),
-        ({"command": "npx x"}, "mcp_servers[0].command: expected `array`, got `str`"),
+        ({"command": "npx x"}, "mcp_servers[0].command is 'npx x': give a list"),
         (
             {"command": ["x"], "alow": "a"},
             "there is no key 'mcp_servers[0].alow': do you mean 'allow'?",
