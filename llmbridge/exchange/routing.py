@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import ConfigurationError, NotFound, NotOffered, RequestError
 from llmbridge.exchange.call import Call, Received, Request
+from llmbridge.exchange.json_body import json_body
 from llmbridge.exchange.proxied import (
     PATH,
     PROXIES,
@@ -257,7 +257,7 @@ class Router:
                     _, mark, query = where.target.partition("?")
                     return request, replace(where, target=target + mark + query), renamed
                 if renamed and renamed != model:
-                    body = loads_strict(request.body)
+                    body = json_body(request)
                     named = body.get("model")
                     body["model"] = {**named, "id": renamed} if is_object(named) else renamed
                     request, model = replace(request, body=dump(body)), renamed

@@ -27,16 +27,15 @@ from llmbridge.canon.messages import (
     ToolCall,
     ToolResult,
 )
-from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import BridgeError, RequestError, UpstreamError
 from llmbridge.exchange.call import Call, Handler, Headers, Reply, no_farewell, once
 from llmbridge.exchange.codec import read_deltas
 from llmbridge.exchange.failure import error_with
 from llmbridge.exchange.json_array import as_array, wants_array
+from llmbridge.exchange.json_body import json_body
 from llmbridge.exchange.proxied import PROXIES
 from llmbridge.wire.dialect import Dialect
 from llmbridge.wire.error_bodies import dump, error_fields
-from llmbridge.wire.loose_json import is_object
 from llmbridge.wire.proxy_stream import PROXY_STREAM
 from llmbridge.wire.settings import SETTINGS, Untranslatable
 from llmbridge.wire.sse import encode_sse
@@ -104,12 +103,7 @@ def _question(call: Call, client: Dialect) -> tuple[Ask, bytes]:
     Raises:
         RequestError: something in it cannot be carried.
     """
-    try:
-        body = loads_strict(call.request.body)
-    except ValueError as error:
-        raise RequestError(f"the body is not JSON: {error}") from None
-    if not is_object(body):
-        raise RequestError("the body is not a JSON object: send one")
+    body = json_body(call.request)
     ask, asked, spoken = (
         client.decode_request(body),
         SETTINGS[client.name],

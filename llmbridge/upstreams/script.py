@@ -19,11 +19,11 @@ from llmbridge.canon.messages import (
     ToolCall,
     Usage,
 )
-from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import RequestError, ScriptExhausted, ScriptFailed
 from llmbridge.exchange.call import Call, Headers, Reply, once
 from llmbridge.exchange.failure import Failure
 from llmbridge.exchange.json_array import as_array, wants_array
+from llmbridge.exchange.json_body import json_body
 from llmbridge.upstreams.deadlines import Deadlines, Tokens
 from llmbridge.upstreams.embeddings import embed
 from llmbridge.upstreams.lines import Cue, Line, Said, When, cue_of, reply
@@ -104,10 +104,10 @@ class Script:
         Raises:
             ScriptExhausted: no line is left for this.
             ScriptFailed: a function in the script failed.
-            RequestError: the endpoint cannot be scripted.
+            RequestError: the endpoint cannot be scripted, or the body is no JSON object.
         """
         deadlines = Deadlines(self._pace)
-        body: JsonObject = loads_strict(call.request.body) if call.request.body else {}
+        body = json_body(call.request)
         if call.dialect is OPENAI_EMBEDDINGS:
             self._asked.append((call.dialect.decode_request(body), body))
             await deadlines.head()

@@ -206,6 +206,27 @@ async def test_bad_json_is_recorded_as_it_came() -> None:
     assert (kept.request.body, kept.status, kept.error_type) == (b"{", 400, "invalid_request")
 
 
+# The first read takes a client's model out of a body, and passes over the rest.
+@pytest.mark.parametrize("routes", [{}, {"m": "openai/n"}], ids=["as asked", "renamed"])
+@pytest.mark.parametrize(
+    "value",
+    [b"1e400", b"9" * 5000, b"[" * 90_000 + b"]" * 90_000],
+    ids=["large", "long", "deep"],
+)
+async def test_a_value_that_cannot_be_is_refused_and_on_record(
+    value: bytes, routes: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    subject = bridge(routes=routes)
+    body = b'{"model":"m","messages":[],"x":%b}' % value
+
+    reply = await subject.handle(post("http://localhost/v1/chat/completions", body))
+
+    error = json.loads(await taken(reply))["error"]
+    assert (reply.status, error["message"].partition(":")[0]) == (400, "the body is not JSON")
+    assert [each.status for each in subject.interceptions] == [400]
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+
+
 @pytest.mark.feature("gateway", 12)
 async def test_a_store_that_cannot_take_the_start_refuses_the_call() -> None:
     script = Script("never said")
