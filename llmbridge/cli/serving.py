@@ -75,6 +75,9 @@ def _serve_together(configuration: Configuration, options: Settings, config: str
             _speaker(said)(f"workers: processes {', '.join(map(str, workers.pids))}")
             typer.echo(f"llmbridge listening on {server.url}")
             workers.keep()
+            # Who comes now is refused, and does not wait until the last of them has ended.
+            listener.close()
+            workers.end()
 
 
 def _serve_a_share(

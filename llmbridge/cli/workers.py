@@ -76,17 +76,20 @@ class Workers:
         return True
 
     def keep(self) -> None:
-        """Start again those that die, until a signal comes; then end them all.
-
-        Raises:
-            BridgeError: one of them could not end as it should, such as with rows that no database took.
-        """
+        """Start again those that die, until a signal comes."""
         while self._ended not in wait(self._watched(), self._rest_s()):
             for worker in self._workers:
                 if worker.due_s is None and worker.process.exitcode is not None:
                     self._bury(worker)
                 elif worker.due_s is not None and monotonic() >= worker.due_s:
                     self._renew(worker)
+
+    def end(self) -> None:
+        """Stop them.
+
+        Raises:
+            BridgeError: one of them could not end as it should, such as with rows that no database took.
+        """
         if not self.stop():
             raise BridgeError("a worker could not end as it should; it says why above")
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 from collections import Counter
@@ -29,9 +30,12 @@ from tests.endurance import SSE
 from tests.stores.conftest import POSTGRES, url_of
 from tests.test_cli import ready_url, running
 
-pytestmark = pytest.mark.skipif(
-    os.name != "posix", reason="needs the signals of POSIX: run it on Linux or macOS"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        os.name != "posix", reason="needs the signals of POSIX: run it on Linux or macOS"
+    ),
+    pytest.mark.timeout(240),  # each starts several programs
+]
 
 TOKEN = "a-token-of-the-team"
 ASK = {"model": "claude-x", "max_tokens": 9, "messages": [], "stream": True}
@@ -226,6 +230,33 @@ def test_a_signal_ends_open_replies_and_all_workers_and_their_token_is_one(tmp_p
     assert Counter(each.end for each in served.kept) == {"completed": 6, "bridge_shutdown": 4}
     assert "export LLMBRIDGE_TOKEN=" not in log
     assert not any(_lives(pid) for pid in served.pids)
+
+
+def test_who_comes_while_workers_end_is_refused(tmp_path, provider):
+    path = tmp_path / "usage.db"
+    with serving(url_of(path), provider) as served, ThreadPoolExecutor(1) as clients:
+        slow = clients.submit(_cut_off, served)
+        while not existing_store(url_of(path)).interceptions(end=None):
+            continue
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")  # its worker waits for that to write the end
+            served.process.send_signal(signal.SIGTERM)
+            while not _refuses(served.url):
+                continue
+            ending = served.process.poll() is None
+        slow.result()
+        served.process.communicate(timeout=30)
+
+    assert ending
+
+
+def _refuses(url: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20).close()
+    except ConnectionError as error:
+        # A reset is of who came at the very moment.
+        return isinstance(error, ConnectionRefusedError)
+    return False
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path, provider):
