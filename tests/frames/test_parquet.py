@@ -140,7 +140,7 @@ def test_rows_without_a_column_are_as_many(folder, kept):
     assert found.shape == frames.token_usage(kept, columns=[], actor="a1").shape
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="class")
 def cluster() -> Iterator[None]:
     """Two worker processes on this machine: whoever computes with Dask computes there."""
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install -e '.[dev]'")
