@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from queue import Full, Queue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from llmbridge.exchange.record import Interception, Record, Store
 from llmbridge.exchange.spending import Spent, spent_since
@@ -32,8 +33,8 @@ class FollowedStore:
         self._tell = tell
         self._rounds: dict[str, list[Record]] = {}
         self._ended: Queue[Ended | Event | None] = Queue(maxsize=limit)
-        self._teller = Thread(target=self._work, name="llmbridge follows", daemon=True)
-        self._teller.start()
+        self._turn = Lock()
+        self._teller: Thread | None = None
 
     def __repr__(self) -> str:
         return repr(self._store)
@@ -57,6 +58,7 @@ class FollowedStore:
     def end(self, interception: Interception) -> None:
         """Pass it on, and have it told."""
         self._store.end(interception)
+        self._start()
         self._put((interception, self._rounds.pop(interception.id, ())))
 
     def flush(self) -> None:
@@ -65,19 +67,23 @@ class FollowedStore:
 
     def catch_up(self, timeout_s: float = 5.0) -> None:
         """Return when all that has ended was told, or time is up; a closed store has told it."""
-        if not self._teller.is_alive():
+        if self._teller is None:
             return
         told = Event()
         self._put(told)
         told.wait(timeout_s)
 
     def close(self) -> None:
-        """Close the store, tell the last ones. Twice is fine."""
+        """Close the store, tell the last ones. Twice is fine; using it opens it again."""
         try:
             self._store.close()
         finally:
-            self._put(None)
-            self._teller.join(timeout=2)
+            with self._turn:
+                teller, self._teller = self._teller, None
+            if teller is not None:
+                with suppress(Full):
+                    self._ended.put(None, timeout=2)
+                teller.join(timeout=2)
 
     def interceptions(self, **filters: object) -> Sequence[Interception]:
         """Those of the store."""
@@ -99,11 +105,15 @@ class FollowedStore:
     def __iter__(self) -> Iterator[Record]:
         return iter(self._store)
 
-    def _put(self, item: Ended | Event | None) -> None:
-        try:
+    def _start(self) -> None:
+        with self._turn:
+            if self._teller is None or not self._teller.is_alive():
+                self._teller = Thread(target=self._work, name="llmbridge follows", daemon=True)
+                self._teller.start()
+
+    def _put(self, item: Ended | Event) -> None:
+        with suppress(Full):
             self._ended.put_nowait(item)
-        except Full:
-            return
 
     def _work(self) -> None:
         while (item := self._ended.get()) is not None:

@@ -14,3 +14,15 @@ def test_a_store_that_is_closed_has_told_all_and_nobody_waits_for_more() -> None
     store.catch_up(timeout_s=3600)
 
     assert told == ["a"]
+
+
+def test_a_store_that_is_used_again_tells_again() -> None:
+    told: list[str] = []
+    store = FollowedStore(MemoryStore(), lambda interception, records: told.append(interception.id))
+
+    for id in ("a", "b"):
+        store.end(asked(id, end="completed"))
+        store.close()
+        store.close()
+
+    assert told == ["a", "b"]
