@@ -3,6 +3,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import httpx2
 import pytest
@@ -382,7 +383,7 @@ async def test_a_variable_may_hold_the_whole_address(path: str) -> None:
 
 FIELDS = {"content-type": "application/octet-stream", "x-custom": "kept"}
 CANARY = "sk-canary-0123456789"
-OWN = {
+OWN: Any = {
     "authorization": f"Bearer {CANARY}",
     "x_api_key": CANARY,
     "api_key": CANARY,
@@ -410,7 +411,7 @@ async def test_the_clients_own_credentials_never_leave(wire: Wire) -> None:
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.feature("gateway", 11)
 async def test_the_provider_is_told_who_asks_only_where_that_is_wanted(told: bool) -> None:
-    claimed = {"x_ai_bridge_actor_id": "eve", "x_ai_bridge_actor_metadata_role": "admin"}
+    claimed: Any = {"x_ai_bridge_actor_id": "eve", "x_ai_bridge_actor_metadata_role": "admin"}
     async with Provider(says(whole(b"{}"))) as provider:
         bridge = bridge_to(provider.url, Live(actor_headers=told))
         with bridge.actor("Zoë", team="red"):
