@@ -179,11 +179,11 @@ def test_a_server_that_is_not_there_is_told_without_the_password(relay, url):
 
 
 async def test_a_locked_table_refuses_calls_and_loses_nothing(postgres):
-    store = SqlStore(postgres.url + quote(" -clock_timeout=20"))
+    store = SqlStore(postgres.url + quote(" -clock_timeout=100"))
     await store.begin(asked("a"))
-    store.add(answered("a"))
     with postgres.connect() as other, other.transaction():
         other.execute("LOCK TABLE interceptions, records")
+        store.add(answered("a"))
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             await store.begin(asked("b"))
         assert store.pending == 1
