@@ -142,7 +142,10 @@ def test_rows_without_a_column_are_as_many(folder, kept):
 
 @pytest.fixture(scope="class")
 def cluster() -> Iterator[None]:
-    """Two worker processes on this machine: whoever computes with Dask computes there."""
+    """Two worker processes on this machine: whoever computes with Dask computes there.
+
+    Its threads must not outlive the class: pytester empties `sys.modules` for a moment, where they import.
+    """
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install -e '.[dev]'")
     with (
         distributed.LocalCluster(
