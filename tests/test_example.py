@@ -1,11 +1,11 @@
-"""The example in `examples/agent` is tested as its README says: without a key, and with the network blocked."""
+"""The example in `docs/examples/agent` is tested as its README says: without a key, and with the network blocked."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "agent"
+EXAMPLE = Path(__file__).resolve().parents[1] / "docs" / "examples" / "agent"
 
 
 def test_the_agents_tests_pass_without_a_key_and_without_a_network():
