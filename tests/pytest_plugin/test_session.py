@@ -1,7 +1,7 @@
 import pytest
 
 from llmbridge import Bridge, Script
-from tests.pytest_plugin.project import BARE_AGENT, Project, outcomes
+from tests.pytest_plugin.project import Project, outcomes
 
 pytest_plugins = ["pytester"]
 
@@ -24,8 +24,6 @@ def test_noon(notes, place):
 
 @pytest.fixture
 def suite(project: Project) -> Project:
-    # One without an SDK: a client that a fixture made would stay open to the end of the run.
-    project.write("agent.py", BARE_AGENT)
     project.write("conftest.py", NOTES)
     project.tests(TESTS)
     for name in ("test_noon[1]", "test_noon[2]"):
