@@ -99,7 +99,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 # Some pages run pytest several times, each in a process that loads the SDKs.
-@pytest.mark.timeout(180)
 @pytest.mark.usefixtures("provider")
 @pytest.mark.parametrize("page", in_terms_of(PAGES, "python"), ids=title)
 def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(

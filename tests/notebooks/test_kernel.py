@@ -10,8 +10,6 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 
-pytestmark = pytest.mark.timeout(180)
-
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 100
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -16,8 +16,6 @@ from nbconvert.preprocessors import ExecutePreprocessor
 from tests.canon.test_markup import Seen
 from tests.notebooks.shown import SHOWN
 
-pytestmark = pytest.mark.timeout(180)
-
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BLOCK = "from llmbridge.pytest_plugin.blocking import Blocker; Blocker(print)"
