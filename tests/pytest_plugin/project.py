@@ -1,5 +1,6 @@
 """A project whose tests stand on the plugin: an agent that gives up on nothing, its tests, their cassettes."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,13 +85,22 @@ class Project:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """In this process: the SDKs are there already. Other plugins stay out."""
-        return self.pytester.runpytest_inprocess(*_ALONE, *arguments)
+        return self.pytester.runpytest_inprocess(*_ALONE, *arguments, plugins=[_AgentsEnd()])
 
     def run_apart(self, *arguments: str) -> pytest.RunResult:
         """In a process of its own, with every plugin there is, and with the agent that starts fast."""
         if (self.path / "agent.py").read_text() == AGENT:
             self.write("agent.py", BARE_AGENT)
         return self.pytester.runpytest_subprocess(*arguments)
+
+
+class _AgentsEnd:
+    """Closes the agent's client, which in a process of its own would end with that."""
+
+    def pytest_unconfigure(self) -> None:
+        client = getattr(sys.modules.get("agent"), "client", None)
+        if client is not None:
+            client.close()
 
 
 _ALONE = (
