@@ -255,7 +255,7 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     settings = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))
     there = {
-        page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.name != "README.md"
+        page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page != ROOT / "README.md"
     }
 
     assert set(_leaves(settings["project"]["nav"])) == there

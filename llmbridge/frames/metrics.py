@@ -50,7 +50,7 @@ class MeteredStore(FollowedStore):
             prometheus: Any = import_module("prometheus_client")
         except ImportError as error:
             raise ConfigurationError(
-                "metrics need prometheus-client: pip install llmbridge[otel]"
+                "metrics need prometheus-client: pip install 'llmbridge[otel]'"
             ) from error
         self._counts = _Counts(prometheus)
         self._under_way: dict[str, Interception] = {}

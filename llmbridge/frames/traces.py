@@ -67,7 +67,7 @@ class TracedStore(FollowedStore):
             self._propagation: Any = import_module("opentelemetry.trace.propagation.tracecontext")
         except ImportError as error:
             raise ConfigurationError(
-                "spans need opentelemetry-api: pip install llmbridge[otel]"
+                "spans need opentelemetry-api: pip install 'llmbridge[otel]'"
             ) from error
         self._trace = trace
         self._tracer = trace.get_tracer("llmbridge", tracer_provider=tracer_provider)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 from weakref import WeakSet
 
 from llmbridge.errors import ConfigurationError
@@ -97,14 +97,19 @@ class Inspector(anywidget.AnyWidget):
         html = str(static_html(self._source.traces, closed=self.mode == "closed"))
         return {**widget, "text/plain": repr(self), "text/html": html}, about
 
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """One file for any browser that shows what has come so far, to be stepped through; written to `path` if there is one."""
+    @overload
+    def to_html(self, path: None = None) -> str: ...
+    @overload
+    def to_html(self, path: str | os.PathLike[str]) -> None: ...
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str | None:
+        """One file for any browser that shows what has come so far, to be stepped through: written to `path`, else its text."""
         self._source.read()
         traces = list(self._source.traces.values())
         html = page_html(traces, str(self._esm), str(self._css))
-        if path is not None:
-            Path(path).write_text(html, "utf-8")
-        return html
+        if path is None:
+            return html
+        Path(path).write_text(html, "utf-8")
+        return None
 
     def close(self) -> None:
         """Leave the HTML where it was shown; what it was fed by ends with its last inspector."""

@@ -164,8 +164,9 @@ class Turn:
         lines = [f"{message}{times[message]}" for message in misses]
         if self.scripts is None:
             there = "" if self.path.exists() else " (not there)"
-            # What cannot be read cannot be added to.
-            mode = "new_episodes" if self._broken is None else "rewrite"
+            # What is only added to would keep what nobody asks for any more; what cannot be read cannot be added to.
+            stale = self._replay is None or bool(self._replay.unused)
+            mode = "rewrite" if stale and self.path.exists() else "new_episodes"
             lines += [
                 f"cassette: {self.path}{there}",
                 f"record:   pytest {self.nodeid!r} --llm-record={mode}",

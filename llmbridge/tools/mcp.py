@@ -32,7 +32,7 @@ try:
     from llmbridge.tools.mcp_results import decode_result
     from llmbridge.tools.mcp_session import Session, http, stdio, watched
 except ImportError as missing:
-    raise ConfigurationError("MCP servers need the SDK: pip install llmbridge[mcp]") from missing
+    raise ConfigurationError("MCP servers need the SDK: pip install 'llmbridge[mcp]'") from missing
 
 if TYPE_CHECKING:
     from llmbridge.tools.mcp_session import Transport

@@ -71,7 +71,7 @@ class DuckDuckGo:
             ddgs: Any = import_module("ddgs")
         except ImportError as error:
             raise ConfigurationError(
-                "searching without a key needs ddgs: pip install llmbridge[web]"
+                "searching without a key needs ddgs: pip install 'llmbridge[web]'"
             ) from error
         self._search = ddgs.DDGS(**options)
 
@@ -201,7 +201,7 @@ class Crawler:
         ]
         if missing:
             raise ConfigurationError(
-                f"crawling needs {', '.join(missing)}: pip install llmbridge[web]"
+                f"crawling needs {', '.join(missing)}: pip install 'llmbridge[web]'"
             )
         self._guard = Guard(allow_origins, resolver=resolver, timeout_s=page_s)
         self._timeout_s = timeout_s

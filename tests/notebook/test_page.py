@@ -41,9 +41,11 @@ def test_white_space_goes_where_it_says_nothing() -> None:
 
 def test_the_file_may_run_its_own_script_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "stream.html"
+    shown = play([record("openai.chat", "text.sse")])
 
-    html = play([record("openai.chat", "text.sse")]).to_html(path)
+    shown.to_html(path)
 
+    html = shown.to_html()
     policy: Any = next(
         dict(attrs)["content"]
         for tag, attrs in Seen(html).tags

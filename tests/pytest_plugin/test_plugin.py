@@ -139,8 +139,25 @@ def test_noon():
             "2 LLM calls found no answer:",
             "*no recording answers*differs in $.input: *time*day*(2 times)",
             f"cassette: {project.path}/cassettes/test_agent/test_noon.yaml",
-            "record:   pytest 'test_agent.py::test_noon' --llm-record=new_episodes",
+            "record:   pytest 'test_agent.py::test_noon' --llm-record=rewrite",
         ]
+    )
+
+
+def test_a_call_that_was_added_to_a_test_can_be_added_to_its_cassette(project):
+    project.cassette("test_noon")
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    ask("What time is it?")
+    ask("What day is it?")
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    result.stdout.fnmatch_lines(
+        ["record:   pytest 'test_agent.py::test_noon' --llm-record=new_episodes"]
     )
 
 
