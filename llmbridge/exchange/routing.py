@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from llmbridge.canon.quick import quick
 from llmbridge.errors import ConfigurationError, NotFound, NotOffered, RequestError
 from llmbridge.exchange.call import Call, Received, Request
 from llmbridge.exchange.json_body import json_body
@@ -65,6 +66,7 @@ class _Peek(msgspec.Struct):
 _peek = typed(_Peek)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where a request is meant to go; `target` is the path and query below the provider's base URL.
