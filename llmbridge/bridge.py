@@ -379,11 +379,16 @@ class Bridge(Clients, Inspected):
 
     def _portal_if_needed(self) -> "BlockingPortal | None":
         """Where sync clients are served; None while every call can be answered at once, in the client's thread."""
-        parts = (self.upstream, self.store, self._faults)
-        waits = self._intercepted or self._calliope is not None
-        if not waits and all(getattr(part, "at_once", False) for part in parts):
-            return None
-        return self._portal.open()
+        return self._portal.open() if self._waits() else None
+
+    def _waits(self) -> bool:
+        """False while every call can be answered without waiting for anything."""
+        if self._intercepted or self._calliope is not None:
+            return True
+        for part in (self.upstream, self.store, self._faults):
+            if not getattr(part, "at_once", False):
+                return True
+        return False
 
     def _served(self) -> list[str]:
         return [server.url for server in self._servers if server.running]
@@ -415,6 +420,7 @@ class Bridge(Clients, Inspected):
             people=self._people,
             limits=Limits(in_flight=max_in_flight),
             metrics=self._metrics,
+            waits=self._waits,
         )
 
     def _equip(self, upstream: Handler) -> None:

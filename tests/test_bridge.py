@@ -5,6 +5,8 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,12 @@ from llmbridge import (
     Text,
     UserMessage,
     fail,
+    faults,
 )
 from llmbridge.errors import BridgeError, CassetteError, ConfigurationError
 from llmbridge.stores.memory import MemoryStore
 
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 CHAT = "https://api.openai.com/v1/chat/completions"
 HI: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 CONTEXT = Context(messages=(UserMessage((Text("hi"),)),))
@@ -344,6 +348,45 @@ def test_a_served_bridge_answers_from_a_cassette_too(tmp_path: Path) -> None:
         with bridge.cassette(path, mode="none"):
             reply = httpx.post(f"{server.url}/v1/responses", json=question)
     assert "It is noon." in reply.text
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["block", "stream"])
+def test_what_a_served_replay_answers_again_is_recorded_as_the_first_time(
+    tmp_path: Path, stream: bool
+) -> None:
+    path = str(tmp_path / "noon.yaml")
+    question = {"model": "gpt-5-mini", "input": "What time is it?", "stream": stream}
+    with Bridge(Script("It is noon."), store=path) as bridge, bridge.serve(token=None) as server:
+        live = httpx.post(f"{server.url}/v1/responses", json=question)
+
+    with (
+        Bridge(Replay(path, strict=False)) as bridge,
+        bridge.serve() as server,
+        httpx.Client() as client,
+    ):
+        replies = [client.post(f"{server.url}/v1/responses", json=question) for _ in range(4)]
+        with bridge.faults(faults.status(429)):
+            refused = client.post(f"{server.url}/v1/responses", json=question)
+
+    assert [reply.content for reply in replies] == [live.content] * 4
+    assert refused.status_code == 429
+    told = [
+        replace(kept, id="", started_at=EPOCH, ended_at=EPOCH) for kept in bridge.interceptions[:4]
+    ]
+    assert told == told[:1] * 4
+    kept = [
+        replace(
+            record,
+            interception_id="",
+            started_at=EPOCH,
+            head_s=0.0,
+            duration_s=0.0,
+            chunks=((0.0, record.body),),
+        )
+        for record in bridge.records[:4]
+    ]
+    assert kept == kept[:1] * 4
+    assert (told[0].end, kept[0].end, kept[0].body) == ("completed", "completed", live.content)
 
 
 def test_a_cassette_asks_nobody_in_mode_none(tmp_path: Path) -> None:

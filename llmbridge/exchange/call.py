@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast, get_args
 
+from llmbridge.canon.quick import quick
 from llmbridge.errors import BridgeError, End, Stopped
 from llmbridge.exchange.stop import STOPPED, Stop
 from llmbridge.exchange.toolbox import ToolRun
@@ -73,6 +74,7 @@ class Caller:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Request:
     """An HTTP request; `url` is absolute. `arrived_s` is when all of it was here, by `time.monotonic`, where that is known."""
@@ -123,6 +125,7 @@ class Received:
     rules: tuple[str, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request on its way: who speaks, how it is spelled, and where below the provider's base URL it goes.
@@ -167,6 +170,14 @@ class Call:
         return f"Call({self.id}: {what}, {'stream' if self.streaming else 'block'})"
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All pieces of an answer, few and small, and how it ends: nothing can come between."""
+
+    pieces: tuple[bytes, ...]
+    end: End | None
+
+
 class Reply:
     """Status, headers and the bytes to come. Iterate once; close with the reason when you stop early.
 
@@ -176,6 +187,7 @@ class Reply:
     the stream here with an error, none inside an event. `stop` is who may end it from outside. `key_hint` tells, masked,
     which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is
     the end once it is certain, although bytes may still come: a client that leaves after the last event has missed nothing.
+    `whole` is all that is going to come, where that is certain from the start.
     """
 
     __slots__ = (
@@ -198,6 +210,7 @@ class Reply:
         "status",
         "stop",
         "vetted_by",
+        "whole",
     )
 
     def __init__(
@@ -216,15 +229,16 @@ class Reply:
         self.end: End | None = None
         self.error: BridgeError | None = None
         self.settled: End | None = None
-        self.replayed: bool = replayed or (source is not None and source.replayed)
+        self.replayed = replayed
         self.at_once = at_once
         self.framed = False
         self.vetted_by: object = None
-        self.farewell: Callable[[BridgeError], bytes] = (
-            source.farewell if source is not None else no_farewell
-        )
-        self.key_hint: str | None = source.key_hint if source is not None else None
-        self.ping: Callable[[], bytes] = source.ping if source is not None else no_ping
+        self.farewell: Callable[[BridgeError], bytes] = no_farewell
+        self.key_hint: str | None = None
+        self.ping: Callable[[], bytes] = no_ping
+        if source is not None:
+            self.replayed = replayed or source.replayed
+            self.farewell, self.key_hint, self.ping = source.farewell, source.key_hint, source.ping
         self._chunks = chunks
         self._source = source
         self._see: tuple[Callable[[bytes], object], ...] = ()
@@ -232,6 +246,7 @@ class Reply:
         self._told = False
         self._wish: End | None = None
         self.stop: Stop | None = None
+        self.whole: Whole | None = None
 
     def watch(
         self,
@@ -299,6 +314,18 @@ class Reply:
             see(chunk)
         return chunk
 
+    def take(self) -> bytes | None:
+        """All bytes at one go and the end with them, in place of iterating; None where they have to be read."""
+        whole = self.whole
+        if whole is None:
+            return None
+        for piece in whole.pieces:
+            for see in self._see:
+                see(piece)
+        self.settled, self._chunks = whole.end, _NOTHING
+        self._finish("completed" if self.status < 400 else "upstream_error")
+        return b"".join(whole.pieces)
+
     async def _stopped(self) -> bytes:
         """End where somebody outside wanted it, with what the reply says last."""
         self.stop, self.error = None, Stopped(STOPPED)
@@ -361,6 +388,8 @@ class Reply:
         if self._source is not None:
             self.settled = self.settled or self._source.settled
             self.error = self.error or self._source.error
+        # Of a whole answer it is certain once the last piece was taken.
+        self.settled = self.settled or getattr(self._chunks, "settled", None)
         self.end = self.settled or end
         for on_end in self._on_end:
             on_end(self)
@@ -388,6 +417,19 @@ def no_farewell(error: BridgeError) -> bytes:
 def no_ping() -> bytes:
     """These bytes are never interrupted."""
     return b""
+
+
+class _Nothing:
+    """No bytes, for everybody."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+_NOTHING = _Nothing()
 
 
 async def once(body: bytes) -> AsyncIterator[bytes]:

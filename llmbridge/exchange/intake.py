@@ -57,11 +57,12 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a request means: where it goes, what is kept of it, the call to make or why there is none."""
+    """What a request means: where it goes, what is kept of it, the call to make or why there is none, how it is told."""
 
     where: Destination
     received: Received
     routed: Call | BridgeError
+    told: Interception
 
 
 class Opens(Protocol):
@@ -112,7 +113,7 @@ class Intake:
         id, call = self._ids(), known.routed
         if isinstance(call, Call):
             call = call.anew(id, request.arrived_s)
-        opened = self._open(id, known)
+        opened = known.told.anew(id, self._clock())
         log_received(id, opened.request)
         try:
             await self._begin(opened)
@@ -152,10 +153,12 @@ class Intake:
             request = replace(request, arrived_s=None)
         where = self._router.destination(request)
         received = Received(request, *self._redactor.request(request))
+        routed: Call | BridgeError
         try:
-            return _Known(where, received, self._router.call(request, where, "", received))
+            routed = self._router.call(request, where, "", received)
         except BridgeError as error:
-            return _Known(where, received, error)
+            routed = error
+        return _Known(where, received, routed, self._told(received.kept, where, routed))
 
     async def _answer(self, call: Call | BridgeError, known: _Known) -> Reply:
         failure: BridgeError
@@ -171,11 +174,12 @@ class Intake:
             failure = BridgeError("the bridge failed; its log says why")
         return error_reply(shape(known.received.request, known.where), failure)
 
-    def _open(self, id: str, known: _Known) -> Interception:
-        request, where, routed = known.received.kept, known.where, known.routed
+    def _told(
+        self, request: Request, where: Destination, routed: Call | BridgeError
+    ) -> Interception:
         caller, call = request.caller, routed if isinstance(routed, Call) else None
         return Interception(
-            id,
+            "",
             self._clock(),
             request,
             caller.frontend,
@@ -209,8 +213,7 @@ class Intake:
     ) -> None:
         known = self.inflight.pop(opened.id, opened)
         error = reply.error if reply else None
-        faults = call.faults if isinstance(call, Call) else ()
-        runs = call.tool_runs if isinstance(call, Call) else ()
+        faults, runs = (call.faults, call.tool_runs) if isinstance(call, Call) else ((), ())
         ended = known.ended(
             self._clock(),
             end,
@@ -219,7 +222,7 @@ class Intake:
             self._redactor.text(error.message) if error else None,
             reply.replayed if reply else False,
             "; ".join(faults) or None,
-            tuple(self._without_secrets(run) for run in runs),
+            tuple([self._without_secrets(run) for run in runs]),
         )
         self._watchers.tell(ended)
         self._store.end(ended)

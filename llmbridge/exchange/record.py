@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from llmbridge.canon.events import Delta, Fail, fold
 from llmbridge.canon.markup import facts, panel, preformatted
 from llmbridge.canon.messages import Ask, AssistantMessage, message_html
+from llmbridge.canon.quick import quick
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.errors import End
 from llmbridge.exchange.call import Headers, Request
@@ -33,6 +34,7 @@ BODY = "body"
 """The rule that has fired, as `Record.redacted` tells it, where prompts and answers were not to be recorded."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Interception:
     """What one client asked of the bridge, and how that ended. Times are UTC."""
@@ -56,6 +58,22 @@ class Interception:
     replayed: bool = False
     fault: str | None = None
     tool_runs: tuple[ToolRun, ...] = ()
+
+    def anew(self, id: str, started_at: datetime) -> "Interception":
+        """The same, asked once more; nothing has come of it yet."""
+        return Interception(
+            id,
+            started_at,
+            self.request,
+            self.frontend,
+            self.actor,
+            self.client,
+            self.session_id,
+            self.provider,
+            self.dialect,
+            self.model,
+            self.streaming,
+        )
 
     def ended(  # noqa: PLR0913  # all that is known of an end
         self,
@@ -126,6 +144,7 @@ class Interception:
         )
 
 
+@quick
 @dataclass(frozen=True)
 class Record:
     """One exchange with an upstream: the request as sent, the answer as it came, secrets already out.

@@ -6,7 +6,7 @@ from time import monotonic as system_monotonic
 from typing import Protocol
 
 from llmbridge.exchange.call import Call, Handler, Reply, Request
-from llmbridge.exchange.record import Record
+from llmbridge.exchange.record import Chunk, Record
 from llmbridge.exchange.redact import Redactor
 from llmbridge.exchange.remembered import LARGEST_BYTES, OVERHEAD_BYTES, Remembered
 from llmbridge.exchange.watching import Exchange, Watchers
@@ -47,9 +47,10 @@ class Recorder:
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Forward the call and note each chunk as it goes by."""
-        started_at, start = self._clock(), self._monotonic()
-        seen = Exchange(call, started_at)
-        chunks = seen.chunks
+        monotonic = self._monotonic
+        started_at, start = self._clock(), monotonic()
+        chunks: list[Chunk] = []
+        seen = Exchange(call, started_at, chunks)
         self._watchers.began(seen)
         try:
             reply = await forward(call)
@@ -57,12 +58,12 @@ class Recorder:
             seen.failed = True
             self._watchers.ended(seen)
             raise
-        head_s = self._monotonic() - start
+        head_s = monotonic() - start
         came = seen.headers = reply.headers  # The client may get fewer of them.
         seen.status = reply.status
 
         def note(chunk: bytes) -> None:
-            chunks.append((self._monotonic() - start, chunk))
+            chunks.append((monotonic() - start, chunk))
 
         def keep(ended: Reply) -> None:
             error = ended.error.message if ended.error else None
@@ -83,7 +84,7 @@ class Recorder:
                 round=call.round,
                 model=call.model or None,
                 head_s=head_s,
-                duration_s=self._monotonic() - start,
+                duration_s=monotonic() - start,
                 end=ended.end or "interrupted",
                 error=error,
                 redacted=tuple(sorted({*asked, *told})) if told else asked,

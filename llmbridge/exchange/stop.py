@@ -30,13 +30,13 @@ class Stop:
         """This task is going to wait; False where it must not."""
         if self._asked:
             return False
-        if self._loop is None:
-            try:
-                self._loop = asyncio.get_running_loop()
-            except RuntimeError:
-                # A call that waits for nothing is driven without a loop.
-                return True
-        self._task = asyncio.current_task()
+        try:
+            self._task = asyncio.current_task()
+        except RuntimeError:
+            # A call that waits for nothing is driven without a loop, or without a task of its own.
+            return True
+        if self._task is not None:
+            self._loop = self._task.get_loop()
         return True
 
     def leave(self) -> None:

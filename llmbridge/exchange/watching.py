@@ -19,9 +19,9 @@ class Exchange:
 
     call: Call
     started_at: datetime
+    chunks: list[Chunk] = field(default_factory=list[Chunk])
     status: int | None = None
     headers: Headers = field(default_factory=lambda: _NO_FIELDS)
-    chunks: list[Chunk] = field(default_factory=list[Chunk])
     record: Record | None = None
     failed: bool = False
 

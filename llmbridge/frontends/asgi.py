@@ -5,7 +5,7 @@ Source: the ASGI specification, HTTP and lifespan.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,13 +25,23 @@ from llmbridge.errors import (
     UpgradeRefused,
 )
 from llmbridge.exchange.actors import acted
-from llmbridge.exchange.call import Handle, Request
+from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.exchange.proxied import PATH
 from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
 from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
+from llmbridge.frontends.at_once import at_once
 from llmbridge.frontends.passing import caller_of, request_fields, with_session
 from llmbridge.frontends.people import People, Person
-from llmbridge.frontends.relay import ANSWER, MORE, Receive, Relay, Send, StreamCut
+from llmbridge.frontends.relay import (
+    ANSWER,
+    MORE,
+    Answer,
+    Receive,
+    Relay,
+    Send,
+    StreamCut,
+    writable,
+)
 from llmbridge.wire.error_bodies import error_fields
 
 Scope = Mapping[str, Any]
@@ -47,6 +57,9 @@ BODY = "llmbridge.body"
 _ALSO: Mapping[str, Collection[str]] = dict.fromkeys(
     ("/web", "/crawl", "/api/web", "/api/crawl"), ("key",)
 )
+
+BEGUN = "llmbridge.begun"
+"""The key for what came of a call that `answer` has made, and could not end."""
 
 HEADS_BYTES = 1024 * 1024
 """Of the heads that are remembered."""
@@ -73,7 +86,8 @@ class Limits:
 class ASGIApp:
     """Check who comes in, read the request, relay the reply.
 
-    `allowed_hosts` None checks no Host. `encode_error` gives the body of a refusal in the client's dialect.
+    `waits` says whether any call may have to wait for something; where none has to, our own connections get most replies by
+    `answer`. `allowed_hosts` None checks no Host. `encode_error` gives the body of a refusal in the client's dialect.
     """
 
     def __init__(  # noqa: PLR0913  # the rules of one server, each by its name
@@ -87,10 +101,12 @@ class ASGIApp:
         people: People = NOBODY,
         limits: Limits = Limits(),
         metrics: Callable[[], bytes] | None = None,
+        waits: Callable[[], bool] = lambda: True,
     ) -> None:
         self.token = token
         self._metrics = metrics
         self._handle = handle
+        self._waits = waits
         self._encode_error = encode_error
         self._door = Door(token, allowed_hosts, allowed_origins, people)
         self._limits = limits
@@ -119,6 +135,25 @@ class ASGIApp:
             case _:
                 await receive()
                 await _refuse_websocket(scope, send)
+
+    def answer(self, scope: MutableMapping[str, Any], write: Answer) -> bool:
+        """Answer a request that is all here with the very call that brought it; False where that takes a task.
+
+        It does where something may have to be waited for, and where a reply is long or its end is not certain.
+        """
+        head = None if self._waits() else self._heads.get(_key(scope))
+        if head is None or head.method == "HEAD" or self._refusal(head):
+            return False
+        begun: Reply | Exception
+        try:
+            begun = at_once(self._handle(head.request(scope[BODY], scope.get(ARRIVED_S))))
+            fields = writable(begun)
+            if fields is not None and (body := begun.take()) is not None:
+                return write(begun.status, fields, body)
+        except Exception as problem:  # noqa: BLE001  # the task tells it as it tells its own
+            begun = problem
+        scope[BEGUN] = begun
+        return False
 
     async def shutdown(self) -> None:
         """Refuse new calls and end those under way; returns when they have ended, or are out of time."""
@@ -151,7 +186,8 @@ class ASGIApp:
         try:
             if known is None and await self._is_answered(head, send):
                 return
-            self._check_room(head)
+            if refusal := self._refusal(head):
+                raise refusal
             if known is None:
                 # Who may come in does not change as long as the app is there.
                 self._heads.put(key, head, OVERHEAD_BYTES + head.size_bytes)
@@ -187,15 +223,15 @@ class ASGIApp:
             return True
         return False
 
-    def _check_room(self, head: "_Head") -> None:
+    def _refusal(self, head: "_Head") -> BridgeError | None:
+        """Why there is no room for this request; None where there is."""
         if self._stopping:
-            raise BridgeShutdown("the bridge is shutting down")
+            return BridgeShutdown("the bridge is shutting down")
         if self._in_flight >= self._limits.in_flight:
-            raise Overloaded(
+            return Overloaded(
                 f"{self._limits.in_flight} calls are under way, which is the limit: try again soon"
             )
-        if head.declared_bytes > self._limits.body_bytes:
-            raise self._too_large()
+        return self._too_large() if head.declared_bytes > self._limits.body_bytes else None
 
     def _leave(self) -> None:
         self._in_flight -= 1
@@ -210,7 +246,9 @@ class ASGIApp:
         if body is None:
             return
         limits, direct = self._limits, (scope.get(ANSWER), scope.get(MORE))
-        relay = Relay(self._handle, receive, send, limits.stall_s, limits.ping_s, *direct)
+        begun = scope.get(BEGUN)
+        handle = self._handle if begun is None else _going_on(begun)
+        relay = Relay(handle, receive, send, limits.stall_s, limits.ping_s, *direct)
         self._relays.add(relay)
         try:
             await relay.run(head.request(body, scope.get(ARRIVED_S)))
@@ -320,7 +358,7 @@ class _Head:
 
 def _key(scope: Scope) -> tuple[object, ...]:
     """All of a scope that a head is made of."""
-    fields: Iterable[Iterable[bytes]] = scope["headers"]
+    fields: Iterable[Sequence[bytes]] = scope["headers"]
     return (
         scope["method"],
         scope["path"],
@@ -328,8 +366,19 @@ def _key(scope: Scope) -> tuple[object, ...]:
         scope.get("query_string"),
         scope.get("root_path"),
         scope.get("scheme"),
-        tuple(map(tuple[bytes, ...], fields)),
+        *[(name, value) for name, value in fields],
     )
+
+
+def _going_on(begun: Reply | Exception) -> Handle:
+    """What a call has come to, for who relays it."""
+
+    async def handle(request: Request) -> Reply:
+        if isinstance(begun, Exception):
+            raise begun
+        return begun
+
+    return handle
 
 
 def _check_may_see_all(person: Person | None) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache, partial
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn import Config
@@ -18,17 +18,20 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from llmbridge.frontends.asgi import ARRIVED_S, BODY
-from llmbridge.frontends.relay import ANSWER, MORE, Fields, StreamCut
+from llmbridge.frontends.relay import ANSWER, MORE, Answer, Fields, StreamCut
 
 HEAD_BYTES = 32 * 1024
 HEAD_FIELDS = 100
 HEAD_S = 10.0
 UPLOAD_REST_S = 5.0
 UNREAD_S = 60.0
-STARTS = 4
+STARTS = 16
 """How many calls begin in one turn of the loop."""
 
-_LENGTH = b"content-length: %d\r\n"
+AtOnce = Callable[[Any, Answer], bool]
+"""`ASGIApp.answer`."""
+
+_KEEPS_ALIVE, _CLOSES = b"\r\n", b"connection: close\r\n\r\n"
 
 _logger = logging.getLogger("llmbridge.server.http")
 
@@ -58,10 +61,12 @@ class Connections(ServerState):
         self._waiting.append(begin)
 
     def _start_some(self, loop: asyncio.AbstractEventLoop) -> None:
-        for _ in range(min(STARTS, len(self._waiting))):
-            self._waiting.popleft()()
-        if self._waiting:
-            loop.call_soon(self._start_some, loop)
+        try:
+            for _ in range(min(STARTS, len(self._waiting))):
+                self._waiting.popleft()()
+        finally:
+            if self._waiting:
+                loop.call_soon(self._start_some, loop)
 
     async def gone(self) -> None:
         """Return when none is left."""
@@ -90,6 +95,7 @@ class Connection(HttpToolsProtocol):
         self._received = 0
         self._refused = False
         self._idle_since = 0.0
+        self._at_once: AtOnce | None = getattr(cast(Any, config).loaded_app, "answer", None)
         self._begun: RequestResponseCycle
         self._head_timer: asyncio.TimerHandle | None = None
         self._upload_timer: asyncio.TimerHandle | None = None
@@ -141,25 +147,27 @@ class Connection(HttpToolsProtocol):
         self._open.start(partial(self._begin, cycle, app), self.loop)
 
     def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._begun = cycle
         if not cycle.more_body and not cycle.disconnected:
             cycle.scope[BODY] = bytes(cycle.body)  # type: ignore[literal-required]  # a key of ours
+            at_once = None if self.flow.write_paused else self._at_once
+            if at_once is not None and at_once(cycle.scope, self._answer):
+                return
         cycle.scope[ANSWER] = self._answer  # type: ignore[literal-required]  # another
         cycle.scope[MORE] = self._more  # type: ignore[literal-required]  # another
-        self._begun = cycle
         super()._start_asgi_task(cycle, app)
 
     def _answer(self, status: int, fields: Fields, body: bytes) -> bool:
         """Write a whole reply in one go; False where it has to take the way of all others."""
         # Of several requests sent ahead one is begun at a time.
-        cycle, line = self._begun, STATUS_LINE.get(status)
+        cycle = self._begun
         busy = cycle.response_started or cycle.disconnected or self.flow.write_paused
-        if line is None or busy:
+        if busy or status not in STATUS_LINE:
             return False
         cycle.response_started = cycle.response_complete = True
-        dated = _lines(tuple(self.server_state.default_headers))
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        head = (line, dated, _lines(fields), _LENGTH % len(body), end)
-        self.transport.write(b"".join((*head, body)))
+        head = _head(status, tuple(self.server_state.default_headers), fields)
+        end = _KEEPS_ALIVE if cycle.keep_alive else _CLOSES
+        self.transport.write(b"%bcontent-length: %d\r\n%b%b" % (head, len(body), end, body))
         cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()
@@ -265,5 +273,6 @@ class Connection(HttpToolsProtocol):
 
 
 @lru_cache(maxsize=256)
-def _lines(fields: Fields) -> bytes:
-    return b"".join(b"%b: %b\r\n" % field for field in fields)
+def _head(status: int, dated: Fields, fields: Fields) -> bytes:
+    """The lines that are the same for many replies of one second."""
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % field for field in (*dated, *fields))

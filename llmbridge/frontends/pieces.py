@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -14,6 +14,7 @@ from llmbridge.canon.events import Event
 from llmbridge.errors import BridgeError, BridgeShutdown
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.exchange.codec import EventStream
+from llmbridge.frontends.at_once import at_once
 from llmbridge.frontends.passing import CLOSE_LIMIT_S, let_go
 from llmbridge.wire.dialect import Dialect
 
@@ -56,7 +57,7 @@ class PiecesHere:
 
     def open(self, handle: Handle, request: Request) -> Reply:
         """Ask; the head is there."""
-        self._reply = _at_once(handle(request))
+        self._reply = at_once(handle(request))
         self._reply.raise_loud()
         return self._reply
 
@@ -67,31 +68,16 @@ class PiecesHere:
             BridgeError: the answer broke off.
         """
         assert self._reply is not None, "opened before it is read"
-        return _at_once(_piece(self._reply))
+        return at_once(_piece(self._reply))
 
     def close(self) -> None:
         """Give up what is left of the reply; doing it twice is fine."""
         if self._reply is not None and self._reply.end is None:
-            _at_once(let_go(self._reply))
+            at_once(let_go(self._reply))
 
 
 async def _piece(reply: Reply) -> bytes | None:
     return await anext(reply, None)
-
-
-def _at_once(step: Awaitable[T]) -> T:
-    """What a step that waits for nothing gives.
-
-    Raises:
-        RuntimeError: it waits, although its upstream says that it never does.
-    """
-    walk = step.__await__()
-    try:
-        next(walk)
-    except StopIteration as done:
-        given: T = done.value
-        return given
-    raise RuntimeError("a call was to be answered at once, and waits")
 
 
 class PiecesThere:
@@ -207,7 +193,7 @@ def events(exchange: Pieces, dialect: Dialect, handle: Handle, request: Request)
     try:
         reply = exchange.open(handle, request)
         stream = EventStream(dialect, Reply(reply.status, reply.headers, read()))
-        while (event := _at_once(_event(stream))) is not None:
+        while (event := at_once(_event(stream))) is not None:
             yield event
     finally:
         exchange.close()

@@ -45,7 +45,7 @@ KEPT_BACK = frozenset(
 SETTLE_S = 0.02
 """Who is answered sooner than this is not watched for leaving: most replays, and every refusal."""
 
-_BODILESS = frozenset({204, 304})
+_WITH_BODY = frozenset(range(200, 600)) - {204, 304}
 _SHUTTING_DOWN = "the bridge is shutting down"
 
 _logger = logging.getLogger("llmbridge.server")
@@ -181,6 +181,8 @@ class Relay:
                 raise asyncio.CancelledError  # The handle did not listen.
             if not reply.at_once:
                 starter = self._loop.call_soon(self._start_writer)
+            if (body := reply.take()) is not None:
+                self._put(body)
             async for chunk in reply:
                 self._put(chunk)
                 if self._size >= QUEUE_BYTES:
@@ -283,11 +285,8 @@ class Relay:
         """True when the whole reply is out: it was all there, and the server could write it in one go."""
         if self._answer is None or self._failure is not None or self._given_up is not None:
             return False
-        if self._request.method == "HEAD" or reply.status in _BODILESS:
-            return False
-        try:
-            fields = sendable(reply.headers.pairs, KEPT_BACK)
-        except UpstreamError:
+        fields = None if self._request.method == "HEAD" else writable(reply)
+        if fields is None:
             return False
         self._started = self._answer(reply.status, fields, b"".join(self._pending))
         return self._started
@@ -320,7 +319,7 @@ class Relay:
     def _head(self, reply: Reply) -> Message:
         fields = reply_fields(reply.headers, KEPT_BACK)
         whole = self._ended and self._failure is None
-        if whole and self._request.method != "HEAD" and reply.status not in _BODILESS:
+        if whole and self._request.method != "HEAD" and reply.status in _WITH_BODY:
             fields.append((b"content-length", b"%d" % self._size))
         return {"type": "http.response.start", "status": reply.status, "headers": fields}
 
@@ -387,6 +386,16 @@ class Relay:
         sender = self._writer or self._task
         if sender is not None:
             sender.cancel()
+
+
+def writable(reply: Reply) -> Fields | None:
+    """The fields to write with a whole body; None where there may be none, or a field cannot be sent."""
+    if reply.status not in _WITH_BODY:
+        return None
+    try:
+        return sendable(reply.headers.pairs, KEPT_BACK)
+    except UpstreamError:
+        return None
 
 
 async def _close(reply: Reply, end: End) -> None:

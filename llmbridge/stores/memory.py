@@ -92,18 +92,17 @@ class MemoryStore:
     def _take(self, interception: Interception) -> None:
         id = interception.id
         with self._lock:
-            known = self._kept.get(id) is not None
-            self._kept[id] = interception
-            if not known:
+            before, self._kept[id] = self._kept.get(id), interception
+            if before is None:
                 self._grow(id, _OVERHEAD + len(interception.request.body))
 
     def _grow(self, id: str, size: int) -> None:
         self._bytes += size
         while self.max_bytes is not None and self._bytes > self.max_bytes:
-            oldest = next(
-                (each for each in self._kept if each != id and self._has_ended(each)), None
-            )
-            if oldest is None:
+            for oldest, kept in self._kept.items():
+                if oldest != id and (kept is None or kept.end is not None):
+                    break
+            else:
                 return
             dropped = self._kept.pop(oldest)
             if dropped is not None:
@@ -111,11 +110,9 @@ class MemoryStore:
             for place in self._places.pop(oldest, ()):
                 self._bytes -= _size_bytes(self._records.pop(place))
 
-    def _has_ended(self, id: str) -> bool:
-        kept = self._kept[id]
-        return kept is None or kept.end is not None
-
 
 def _size_bytes(record: Record) -> int:
-    size = _OVERHEAD + sum([len(chunk) for _, chunk in record.chunks])
-    return size if record.request is None else size + len(record.request.body)
+    size = _OVERHEAD if record.request is None else _OVERHEAD + len(record.request.body)
+    for _, chunk in record.chunks:
+        size += len(chunk)
+    return size

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from llmbridge.errors import End
-from llmbridge.exchange.call import Call, Headers, Reply
+from llmbridge.exchange.call import Call, Headers, Reply, Whole
 from llmbridge.exchange.framing import framed
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.redact import Redactor
@@ -24,8 +24,7 @@ _NOT_REPLAYED = ("content-encoding", "transfer-encoding", "connection", "keep-al
 class Ready:
     """`pieces` come at once, several at a time where they are `joined`, or as they are `due`.
 
-    What is `known` was looked through: `vetted_by` has found no secret in it, and where it is `final` it ends as `settled`
-    says.
+    What is `known` was looked through: `vetted_by` has found no secret in it, and where it is `whole` its end is certain.
     """
 
     status: int
@@ -35,43 +34,40 @@ class Ready:
     joined: bool = False
     known: bool = False
     vetted_by: Redactor | None = None
-    final: bool = False
-    settled: End | None = None
+    whole: Whole | None = None
 
     def reply(self, chunks: AsyncIterator[bytes]) -> Reply:
         """These chunks as an answer."""
-        reply = Reply(self.status, self.headers, chunks, replayed=True, at_once=self.due is None)
+        reply = Reply(self.status, self.headers, chunks)
+        reply.replayed, reply.at_once = True, self.due is None
         reply.vetted_by = self.vetted_by
         return reply
 
-    def whole(self) -> Reply:
+    def at_one_go(self, whole: Whole) -> Reply:
         """The answer whose end is known."""
-        chunks = _Final(self)
-        chunks.reply = reply = self.reply(chunks)
-        reply.framed = True
+        reply = self.reply(_Walk(whole))
+        reply.framed, reply.whole = True, whole
         return reply
 
 
-class _Final:
+class _Walk:
     """All pieces, one after the other; with the last of them the end is certain."""
 
-    __slots__ = ("_place", "_ready", "reply")
+    __slots__ = ("_place", "_whole", "settled")
 
-    def __init__(self, ready: Ready) -> None:
-        self._ready = ready
+    def __init__(self, whole: Whole) -> None:
+        self._whole = whole
         self._place = 0
-        self.reply: Reply | None = None
+        self.settled: End | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        place, pieces = self._place, self._ready.pieces
+        place, pieces = self._place, self._whole.pieces
         self._place = place + 1
-        if place + 1 >= len(pieces) and self.reply is not None:
-            self.reply.settled = self._ready.settled
-            # A cycle would wait for the garbage collector, with all that hangs on it.
-            self.reply = None
+        if place + 1 >= len(pieces):
+            self.settled = self._whole.end
         if place >= len(pieces):
             raise StopAsyncIteration
         return pieces[place]
@@ -102,7 +98,7 @@ async def looked_through(ready: Ready, record: Record, call: Call, redactor: Red
     if seen.error is not None:
         return ready
     pieces = tuple(joined(ended) if ready.joined else ended)
-    return replace(ready, pieces=pieces, final=True, settled=seen.settled)
+    return replace(ready, pieces=pieces, whole=Whole(pieces, seen.settled))
 
 
 def broken_by(record: Record) -> str | None:

@@ -127,9 +127,12 @@ class Recordings:
         return max(same, key=lambda each: _likeness(each[0], asked), default=None)
 
     def _found(self, keys: Sequence[str], provider: str) -> list[_Track]:
-        tracks = self._tracks
-        found = (tracks.get((key, provider)) or tracks.get((key, None)) for key in keys)
-        return [track for track in found if track is not None]
+        found: list[_Track] = []
+        for key in keys:
+            track = self._tracks.get((key, provider)) or self._tracks.get((key, None))
+            if track is not None:
+                found.append(track)
+        return found
 
     def _play(self, place: int) -> Record:
         self._used[place] = None

@@ -110,6 +110,7 @@ class _Loaded:
     def __init__(self, source: Any, options: _Options, clock: Clock) -> None:
         self.options = options
         self.pace = Pace(options.speed, options.ttft, options.tps, options.jitter)
+        self.at_once = options.mode == "none" and self.pace.at_once
         self._matcher = Matcher(options.match, options.ignore, options.normalize)
         opened = open_source(source, options.mode)
         self.store = opened.store
@@ -275,8 +276,7 @@ class Replay:
     @property
     def at_once(self) -> bool:
         """True when no answer has to be waited for."""
-        loaded = self._loaded
-        return loaded.options.mode == "none" and loaded.pace.at_once
+        return self._loaded.at_once
 
     # What is replayed, and for whom
 
@@ -332,8 +332,8 @@ class Replay:
             drift = await compare(call, record, self._upstream_or_default())
             loaded.differences += [drift] if drift else []
         ready = await loaded.ready(record, call, self._redactor)
-        if ready.final:
-            return ready.whole()
+        if ready.whole is not None:
+            return ready.at_one_go(ready.whole)
         if ready.due is not None:
             await self._reach(arrived + ready.due[0])
         return ready.reply(self._play(record, ready, arrived))

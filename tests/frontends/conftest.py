@@ -7,7 +7,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from llmbridge.exchange.call import Handle
 from llmbridge.frontends.admission import LOOPBACK_HOSTS
-from llmbridge.frontends.asgi import ASGIApp, Limits
+from llmbridge.frontends.asgi import ASGIApp
 from llmbridge.frontends.server import Server
 from tests.frontends.fakes import encode_error
 
@@ -25,10 +25,8 @@ def serve(portal: BlockingPortal) -> Iterator[Callable[..., Server]]:
     with ExitStack() as servers:
 
         def serve(handle: Handle, token: str | None = None, **options: Any) -> Server:
-            limits = options.pop("limits", Limits())
-            app = ASGIApp(
-                handle, encode_error, token=token, allowed_hosts=LOOPBACK_HOSTS, limits=limits
-            )
+            rules = {name: options.pop(name) for name in ("limits", "waits") if name in options}
+            app = ASGIApp(handle, encode_error, token=token, allowed_hosts=LOOPBACK_HOSTS, **rules)
             return servers.enter_context(Server(app, portal, **options))
 
         yield serve
