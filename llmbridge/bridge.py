@@ -135,7 +135,7 @@ class Bridge(Clients, Inspected):
         self._equip(self.upstream)
         kept = self.store if record_bodies else BodilessStore(self.store)
         meter = Meter(kept, rules_of(budgets, rate_limits, self.store))
-        watchers, stops = Watchers(), Stops()
+        watchers, stops = Watchers(), Stops(self._waits)
         recorder = Recorder(meter if meter.bounds else kept, redactor, watchers=watchers)
         self._faults = Faults(faults)
         self._rewriter = Rewriter()
@@ -145,7 +145,10 @@ class Bridge(Clients, Inspected):
         check_kind("breaker", breaker, CircuitBreaker)
         self._metrics = self._counting(breaker)
         pooled = any(len(row.keys) > 1 for row in rows)
-        self._intercepted = bool(interceptors or boxes or retries or pooled or meter.bounds)
+        self._always_waits = bool(
+            (interceptors or boxes or retries or pooled or meter.bounds or calliope)
+            or not getattr(self.store, "at_once", False)
+        )
         # What would never do anything is left out.
         interceptors = (
             stops,
@@ -383,12 +386,9 @@ class Bridge(Clients, Inspected):
 
     def _waits(self) -> bool:
         """False while every call can be answered without waiting for anything."""
-        if self._intercepted or self._calliope is not None:
+        if self._always_waits or not self._faults.at_once:
             return True
-        for part in (self.upstream, self.store, self._faults):
-            if not getattr(part, "at_once", False):
-                return True
-        return False
+        return not getattr(self._upstreams[-1], "at_once", False)
 
     def _served(self) -> list[str]:
         return [server.url for server in self._servers if server.running]

@@ -33,7 +33,7 @@ class Stop:
         try:
             self._task = asyncio.current_task()
         except RuntimeError:
-            # A call that waits for nothing is driven without a loop, or without a task of its own.
+            # A call that waits for nothing may be driven without a loop.
             return True
         if self._task is not None:
             self._loop = self._task.get_loop()

@@ -1,6 +1,7 @@
 """End calls from outside: somebody has seen enough, and the upstream is let go of."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from llmbridge.errors import Stopped
 from llmbridge.exchange.call import Call, Handler, Reply
@@ -8,17 +9,25 @@ from llmbridge.exchange.stop import STOPPED, Stop
 
 
 class Stops:
-    """An interceptor that knows the calls under way, and ends them when it is told to."""
+    """An interceptor that knows the calls under way, and ends them when it is told to.
 
-    def __init__(self) -> None:
+    `waits` says whether any call may have to wait for something.
+    """
+
+    def __init__(self, waits: Callable[[], bool] = lambda: True) -> None:
+        self._waits = waits
         self._open: dict[str, Stop] = {}
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call.
 
         Raises:
             Stopped: it was ended before there was an answer.
         """
+        # Nobody can be faster than a call that waits for nothing.
+        return self._open_to_stop(call, forward) if self._waits() else forward(call)
+
+    async def _open_to_stop(self, call: Call, forward: Handler) -> Reply:
         stop = self._open[call.id] = Stop()
         stop.enter()
         try:
@@ -34,7 +43,6 @@ class Stops:
             raise
         stop.leave()
         if reply.at_once:
-            # Nobody can be faster.
             self._forget(call.id)
             return reply
         reply.stop = stop
