@@ -366,7 +366,7 @@ def _key(scope: Scope) -> tuple[object, ...]:
         scope.get("query_string"),
         scope.get("root_path"),
         scope.get("scheme"),
-        *[(name, value) for name, value in fields],
+        *map(tuple, fields),
     )
 
 
