@@ -30,6 +30,8 @@ class FollowedStore:
         """The store that counts for Prometheus: this one, or one inside it; else None."""
         self.secrets: frozenset[str] = getattr(store, "secrets", frozenset[str]())
         """What the store's address holds that must be in no record."""
+        self.at_once: bool = getattr(store, "at_once", False)
+        """True where a start is taken without waiting; to tell of what ended never waits."""
         self._tell = tell
         self._rounds: dict[str, list[Record]] = {}
         self._ended: Queue[Ended | Event | None] = Queue(maxsize=limit)

@@ -1,7 +1,10 @@
 """A store that tells of what ends."""
 
+from pathlib import Path
+
 from llmbridge.stores.followed import FollowedStore
 from llmbridge.stores.memory import MemoryStore
+from llmbridge.stores.sql import SqlStore
 from tests.stores.kept import asked
 
 
@@ -26,3 +29,12 @@ def test_a_store_that_is_used_again_tells_again() -> None:
         store.close()
 
     assert told == ["a", "b"]
+
+
+def test_it_waits_where_the_store_that_it_follows_does(tmp_path: Path) -> None:
+    stores = (MemoryStore(), SqlStore(f"sqlite:///{tmp_path / 'calls.db'}"))
+    followed = [FollowedStore(store, lambda *_: None) for store in stores]
+
+    assert [store.at_once for store in followed] == [True, False]
+    for store in followed:
+        store.close()
