@@ -96,6 +96,21 @@ def in_terminal(*arguments: str, **environ: str) -> tuple[int, str]:
     return process.returncode, written.decode(environ.get("PYTHONIOENCODING", "utf-8"))
 
 
+def test_a_server_says_where_calls_are_kept(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'calls.db'}"
+    said: list[str] = []
+    for options in ([], ["--store", database]):
+        with running("serve", "--no-token", *options) as server:
+            ready_url(server)
+            lines = stopped(server)[1].splitlines()
+        said += [line for line in lines if line.startswith("calls are kept")]
+
+    assert said == [
+        "calls are kept in memory, the newest 256 MB, until it ends: --store keeps them",
+        f"calls are kept in SqlStore({database!r})",
+    ]
+
+
 def test_the_demo_in_a_pipe_prints_every_reply_and_both_tables_without_control_codes() -> None:
     done = run("demo", "--speed", "0", FORCE_COLOR="1")
 

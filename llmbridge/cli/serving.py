@@ -141,6 +141,7 @@ def _direct(said: Settings, bridge: Bridge, server: Server) -> None:
     say(_directions(server, made=said.token in (None, "auto")))
     if server.guarded or said.no_token:
         say(_keys(bridge.providers, clients_bring=bool(said.client_keys)))
+    say(_keeping(said, bridge.store))
     if said.traces:
         _check_tracing()
 
@@ -152,8 +153,7 @@ def _wait(stop: Event, bridge: Bridge) -> None:
 
 def _store(said: Settings, log: str) -> Store:
     """What keeps the calls, and whoever follows it."""
-    memory = said.store in (None, "memory")
-    store = MemoryStore(MEMORY_BYTES) if memory else open_store(said.store)
+    store = MemoryStore(MEMORY_BYTES) if _in_memory(said) else open_store(said.store)
     if said.metrics:
         from llmbridge.frames.metrics import MeteredStore  # noqa: PLC0415  # an extra
 
@@ -165,6 +165,10 @@ def _store(said: Settings, log: str) -> Store:
     if log == "warning":
         return store
     return LoggedStore(store, _say, json_line if said.log_format == "json" else log_line)
+
+
+def _in_memory(said: Settings) -> bool:
+    return said.store in (None, "memory")
 
 
 def _handler(log_format: str | None) -> logging.Handler:
@@ -318,6 +322,16 @@ def _directions(server: Server, *, made: bool) -> str:
     if not server.guarded:
         lines.append("no token: whoever reaches the port may use it")
     return "\n".join(lines)
+
+
+def _keeping(said: Settings, store: Store) -> str:
+    """Where the calls are kept."""
+    if _in_memory(said):
+        size_mb = MEMORY_BYTES // 2**20
+        return (
+            f"calls are kept in memory, the newest {size_mb} MB, until it ends: --store keeps them"
+        )
+    return f"calls are kept in {store!r}"
 
 
 def _check_tracing() -> None:
