@@ -53,19 +53,23 @@ class Connections(ServerState):
         self.ended = False
         """True once none is to come: one whose handshake lasted until now is dropped."""
         self._waiting: deque[Callable[[], None]] = deque()
+        self._starting = False
 
     def start(self, begin: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         """Begin a call in a later turn of the loop, few each turn: what others have sent is read in between."""
-        if not self._waiting:
-            loop.call_soon(self._start_some, loop)
         self._waiting.append(begin)
+        if not self._starting:
+            self._starting = True
+            loop.call_soon(self._start_some, loop)
 
     def _start_some(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             for _ in range(min(STARTS, len(self._waiting))):
                 self._waiting.popleft()()
         finally:
-            if self._waiting:
+            # One that was answered at once may have brought the next.
+            self._starting = bool(self._waiting)
+            if self._starting:
                 loop.call_soon(self._start_some, loop)
 
     async def gone(self) -> None:
