@@ -144,13 +144,13 @@ class ASGIApp:
         head = None if self._waits() else self._heads.get(_key(scope))
         if head is None or head.method == "HEAD" or self._refusal(head):
             return False
-        begun: Reply | Exception
+        begun: Reply | BaseException
         try:
             begun = at_once(self._handle(head.request(scope[BODY], scope.get(ARRIVED_S))))
             fields = writable(begun)
             if fields is not None and (body := begun.take()) is not None:
                 return write(begun.status, fields, body)
-        except Exception as problem:  # noqa: BLE001  # the task tells it as it tells its own
+        except BaseException as problem:  # noqa: BLE001  # the task tells it as it tells its own
             begun = problem
         scope[BEGUN] = begun
         return False
@@ -186,7 +186,8 @@ class ASGIApp:
         try:
             if known is None and await self._is_answered(head, send):
                 return
-            if refusal := self._refusal(head):
+            # What was begun is in: nobody else would end it.
+            if BEGUN not in scope and (refusal := self._refusal(head)):
                 raise refusal
             if known is None:
                 # Who may come in does not change as long as the app is there.
@@ -370,11 +371,11 @@ def _key(scope: Scope) -> tuple[object, ...]:
     )
 
 
-def _going_on(begun: Reply | Exception) -> Handle:
+def _going_on(begun: Reply | BaseException) -> Handle:
     """What a call has come to, for who relays it."""
 
     async def handle(request: Request) -> Reply:
-        if isinstance(begun, Exception):
+        if isinstance(begun, BaseException):
             raise begun
         return begun
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from llmbridge.errors import BridgeError, RequestError
 from llmbridge.exchange.call import Headers, Reply, Request, Whole, once
 from llmbridge.frontends.asgi import Limits
 from llmbridge.upstreams.ready import Ready
-from tests.frontends.fakes import EVENTS, JSON, SSE, RawClient
+from tests.frontends.fakes import EVENTS, JSON, SSE, RawClient, spaced
 
 Answer = Callable[[], Reply]
 
@@ -26,7 +27,7 @@ def uncertain(body: bytes) -> Answer:
     return lambda: Reply(200, JSON, once(body), at_once=True)
 
 
-def failing(error: Exception) -> Answer:
+def failing(error: BaseException) -> Answer:
     def fail() -> Reply:
         raise error
 
@@ -244,3 +245,47 @@ def test_an_error_of_the_bridge_that_is_a_whole_reply_keeps_its_end(serve):
     asked(serve(handle, waits=lambda: False), 2, b"{}")
 
     assert handle.ends == ["bridge_limit"] * 2
+
+
+def test_what_was_begun_is_relayed_also_where_there_is_no_more_room(serve, portal):
+    blocked, sent = threading.Event(), threading.Event()
+
+    def block() -> bool:
+        blocked.set()
+        return sent.wait(5)
+
+    handle = AtOnce(lambda: Reply(200, SSE, spaced(), at_once=True))
+    server = serve(handle, waits=lambda: False, limits=Limits(in_flight=1))
+
+    with RawClient(server.port) as client, RawClient(server.port) as other:
+        for each in (client, other):
+            each.ask()
+            each.until(b"[DONE]\n\n")
+        # What comes while the loop is held up is read in one turn, and begun in the next.
+        holding = portal.start_task_soon(block)
+        assert blocked.wait(5)
+        client.ask()
+        other.ask()
+        sent.set()
+        assert holding.result()
+        got = [each.until(b"[DONE]\n\n") for each in (client, other)]
+
+    assert [reply.partition(b"\r\n")[0] for reply in got] == [b"HTTP/1.1 200 OK"] * 2
+    assert handle.tasks == [True, False, False, False]
+    assert handle.ends == ["completed"] * 4
+
+
+def test_what_is_no_exception_of_a_program_answers_the_client_too(serve, caplog):
+    class Outcome(BaseException):
+        """As pytest's own are."""
+
+    server = serve(AtOnce(failing(Outcome("no"))), waits=lambda: False)
+
+    # The second is asked with a head that is known, on a connection of its own: the first is closed.
+    heads = []
+    for _ in range(2):
+        with RawClient(server.port) as client:
+            client.ask()
+            heads.append(client.rest().partition(b"\r\n")[0])
+
+    assert heads == [b"HTTP/1.1 500 Internal Server Error"] * 2
