@@ -21,6 +21,7 @@ import anyio
 import anyio.to_thread
 
 from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.exchange.at_once import ask
 from llmbridge.exchange.bodiless import BodilessStore
 from llmbridge.exchange.breaker import CircuitBreaker
 from llmbridge.exchange.budgets import Budget
@@ -169,7 +170,7 @@ class Bridge(Clients, Inspected):
             frame,
             self._faults,
         )
-        handler = chain(interceptors, lambda call: self.upstream(call))
+        handler = chain(interceptors, lambda call: ask(self.upstream, call))
         self.handle = Intake(self._router, handler, kept, redactor, watchers=watchers)
         inflight = self.handle.inflight
         self._inspect(watchers, stops, recorder, redactor, self.store, inflight, self._portal)
@@ -386,9 +387,8 @@ class Bridge(Clients, Inspected):
 
     def _waits(self) -> bool:
         """False while every call can be answered without waiting for anything."""
-        if self._always_waits or not self._faults.at_once:
-            return True
-        return not getattr(self._upstreams[-1], "at_once", False)
+        at_once = self._faults.at_once and getattr(self._upstreams[-1], "at_once", False)
+        return self._always_waits or not at_once
 
     def _served(self) -> list[str]:
         return [server.url for server in self._servers if server.running]

@@ -1,10 +1,11 @@
 import asyncio
 import gc
+import itertools
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from llmbridge import (
 )
 from llmbridge.errors import BridgeError, CassetteError, ConfigurationError
 from llmbridge.stores.memory import MemoryStore
+from tests.frontends.fakes import RawClient
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 CHAT = "https://api.openai.com/v1/chat/completions"
@@ -387,6 +389,49 @@ def test_what_a_served_replay_answers_again_is_recorded_as_the_first_time(
     ]
     assert kept == kept[:1] * 4
     assert (told[0].end, kept[0].end, kept[0].body) == ("completed", "completed", live.content)
+
+
+async def late(call: Call) -> Reply:
+    """Waits for something, which takes a task."""
+    async with asyncio.timeout(5):
+        await asyncio.sleep(0)
+    return await Script("It is late.")(call)
+
+
+@pytest.mark.parametrize("change", ["faults", "another cassette", "load", "end of the cassette"])
+def test_what_answers_may_change_while_a_call_is_answered_at_once(
+    tmp_path: Path, change: str
+) -> None:
+    path, new = str(tmp_path / "noon.yaml"), str(tmp_path / "new.yaml")
+    with Bridge(Script("It is noon."), store=path) as bridge:
+        ask_noon(bridge)
+    question = b'{"model": "gpt-5-mini", "input": "What time is it?"}'
+    with ExitStack() as after, Bridge(late) as bridge, bridge.serve(token=None) as server:
+        playing = bridge.cassette(path, mode="none", strict=False)
+        replay = playing.__enter__()
+        changes: dict[str, Callable[[], object]] = {
+            "faults": lambda: after.enter_context(bridge.faults(faults.latency(0.001))),
+            "another cassette": lambda: after.enter_context(bridge.cassette(new)),
+            "load": lambda: replay.load(path, speed=0.001),
+            "end of the cassette": lambda: playing.__exit__(None, None, None),
+        }
+        asked = itertools.count(1)
+
+        @bridge.rewrite
+        def in_mid_call(body: dict[str, Any], call: Call) -> None:
+            if next(asked) == 4:
+                changes[change]()
+
+        replies = list[bytes]()
+        for _ in range(4):
+            with RawClient(server.port) as client:
+                client.ask("/v1/responses", "connection: close", body=question)
+                replies.append(client.rest())
+        ends = [each.end for each in bridge.interceptions]
+
+    said = b"It is late." if change == "end of the cassette" else b"It is noon."
+    assert said in replies[3]
+    assert ends == ["completed"] * 4
 
 
 def test_a_cassette_asks_nobody_in_mode_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any, Literal, TypedDict
 
 from llmbridge.errors import BridgeError, ConfigurationError, End, StreamTruncated
+from llmbridge.exchange.at_once import in_task
 from llmbridge.exchange.call import Call, Handler, Reply, chain
 from llmbridge.exchange.options import check_list
 
@@ -142,7 +143,7 @@ class Faults:
     def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call, or not."""
         armed = self._armed
-        return chain(armed, forward)(call) if armed else forward(call)
+        return chain((in_task, *armed), forward)(call) if armed else forward(call)
 
     @property
     def at_once(self) -> bool:

@@ -6,6 +6,7 @@ Source: the ASGI specification, HTTP and lifespan.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,11 +26,11 @@ from llmbridge.errors import (
     UpgradeRefused,
 )
 from llmbridge.exchange.actors import acted
+from llmbridge.exchange.at_once import Rest, begin
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.exchange.proxied import PATH
 from llmbridge.exchange.remembered import OVERHEAD_BYTES, Remembered
 from llmbridge.frontends.admission import NOBODY, Admitted, Door, fields_by_name, host_name
-from llmbridge.frontends.at_once import at_once
 from llmbridge.frontends.passing import caller_of, request_fields, with_session
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.relay import (
@@ -57,6 +58,8 @@ BODY = "llmbridge.body"
 _ALSO: Mapping[str, Collection[str]] = dict.fromkeys(
     ("/web", "/crawl", "/api/web", "/api/crawl"), ("key",)
 )
+
+_Begun = Reply | Rest[Reply] | BaseException
 
 BEGUN = "llmbridge.begun"
 """The key for what came of a call that `answer` has made, and could not end."""
@@ -144,12 +147,15 @@ class ASGIApp:
         head = None if self._waits() else self._heads.get(_key(scope))
         if head is None or head.method == "HEAD" or self._refusal(head):
             return False
-        begun: Reply | BaseException
+        begun: _Begun
         try:
-            begun = at_once(self._handle(head.request(scope[BODY], scope.get(ARRIVED_S))))
-            fields = writable(begun)
-            if fields is not None and (body := begun.take()) is not None:
-                return write(begun.status, fields, body)
+            request = head.request(scope[BODY], scope.get(ARRIVED_S))
+            # What functions of the user's set there is for this call alone, as in a task.
+            begun = copy_context().run(begin, self._handle(request))
+            if isinstance(begun, Reply):
+                fields = writable(begun)
+                if fields is not None and (body := begun.take()) is not None:
+                    return write(begun.status, fields, body)
         except BaseException as problem:  # noqa: BLE001  # the task tells it as it tells its own
             begun = problem
         scope[BEGUN] = begun
@@ -371,13 +377,13 @@ def _key(scope: Scope) -> tuple[object, ...]:
     )
 
 
-def _going_on(begun: Reply | BaseException) -> Handle:
+def _going_on(begun: _Begun) -> Handle:
     """What a call has come to, for who relays it."""
 
     async def handle(request: Request) -> Reply:
         if isinstance(begun, BaseException):
             raise begun
-        return begun
+        return begun if isinstance(begun, Reply) else await begun
 
     return handle
 

@@ -12,9 +12,9 @@ from anyio.from_thread import BlockingPortal
 
 from llmbridge.canon.events import Event
 from llmbridge.errors import BridgeError, BridgeShutdown
+from llmbridge.exchange.at_once import at_once
 from llmbridge.exchange.call import Handle, Reply, Request
 from llmbridge.exchange.codec import EventStream
-from llmbridge.frontends.at_once import at_once
 from llmbridge.frontends.passing import CLOSE_LIMIT_S, let_go
 from llmbridge.wire.dialect import Dialect
 

@@ -25,6 +25,7 @@ from llmbridge.errors import (
     ConfigurationError,
     StreamTruncated,
 )
+from llmbridge.exchange.at_once import enter_task
 from llmbridge.exchange.call import Call, Handler, Received, Reply, chain
 from llmbridge.exchange.framing import frame
 from llmbridge.exchange.matching import Asked, Match, Matcher
@@ -323,6 +324,8 @@ class Replay:
         """
         arrived = call.arrived_s or self._monotonic()
         loaded = self._loaded
+        if not loaded.at_once:
+            await enter_task()
         session = _session.get() or call.request.caller.session_id
         asked, keys = loaded.question(call)
         record = loaded.recordings.next(keys, call.provider.name, session)

@@ -1,7 +1,6 @@
 """Calls that wait for nothing, answered by a server where they are read."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 
@@ -11,7 +10,7 @@ from llmbridge.errors import BridgeError, RequestError
 from llmbridge.exchange.call import Headers, Reply, Request, Whole, once
 from llmbridge.frontends.asgi import Limits
 from llmbridge.upstreams.ready import Ready
-from tests.frontends.fakes import EVENTS, JSON, SSE, RawClient, spaced
+from tests.frontends.fakes import EVENTS, JSON, SSE, RawClient, Unanswered, spaced
 
 Answer = Callable[[], Reply]
 
@@ -147,21 +146,33 @@ def test_a_failure_at_the_very_end_is_told_too(serve, caplog):
     assert got[0] == got[1]
 
 
-def test_a_handle_that_waits_although_it_must_not_fails_and_leaves_the_server_alive(serve, caplog):
+def test_a_handle_that_waits_after_all_goes_on_in_a_task(serve):
     class Waits(AtOnce):
         async def __call__(self, request: Request) -> Reply:
-            if asyncio.current_task() is None:
-                await asyncio.get_running_loop().create_future()
-            return self._answer()
+            reply = await super().__call__(request)
+            await asyncio.sleep(0)
+            self.tasks.append(asyncio.current_task() is not None)
+            return reply
 
-    got = asked(serve(Waits(whole(b"{}")), waits=lambda: False), 3, b"}")
+    handle = Waits(whole(b"{}"))
 
-    assert got[0] == b"{}"
-    assert [b"the bridge failed" in reply for reply in got] == [False, True, True]
-    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [str(record.exc_info[1]) for record in logged] == [
-        "a call was to be answered at once, and waits"
-    ] * 2
+    got = asked(serve(handle, waits=lambda: False), 2, b"{}")
+
+    assert got == [b"{}"] * 2
+    assert handle.tasks == [True, True, False, True]
+    assert handle.ends == ["completed"] * 2
+
+
+def test_one_that_waits_after_all_is_given_up_with_its_client(serve):
+    handle = Unanswered()
+    waits = iter([True, False])
+    server = serve(handle, waits=lambda: next(waits))
+
+    for _ in range(2):
+        with RawClient(server.port) as client:
+            client.ask()
+            assert handle.asked.get(timeout=5)
+        assert handle.given_up.get(timeout=5) == ("client_gone",)
 
 
 def test_requests_sent_ahead_are_answered_in_their_order(serve):
