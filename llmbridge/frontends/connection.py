@@ -151,6 +151,8 @@ class Connection(HttpToolsProtocol):
         self._open.start(partial(self._begin, cycle, app), self.loop)
 
     def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.transport.is_closing():
+            return  # Nobody is there to be answered.
         self._begun = cycle
         if not cycle.more_body and not cycle.disconnected:
             cycle.scope[BODY] = bytes(cycle.body)  # type: ignore[literal-required]  # a key of ours
