@@ -121,6 +121,7 @@ class Connection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        self._let_go()
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:
@@ -254,6 +255,15 @@ class Connection(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         return size > HEAD_BYTES
 
+    def _let_go(self) -> None:
+        """Take out what refers back to this: it would be left to the garbage collector, with the last request."""
+        self.pipeline.clear()
+        for cycle in (self.cycle, getattr(self, "_begun", None)):
+            if cycle is not None:
+                cycle.on_response = _nothing
+                for key in (ANSWER, MORE):
+                    cycle.scope.pop(key, None)  # type: ignore[misc]  # keys of ours
+
     def _end_head(self) -> None:
         self._in_head = False
         if self._head_timer is not None:
@@ -276,6 +286,10 @@ class Connection(HttpToolsProtocol):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+
+
+def _nothing() -> None:
+    """There is nobody to go on with."""
 
 
 @lru_cache(maxsize=256)

@@ -1,7 +1,10 @@
 import asyncio
+import gc
+import weakref
 from functools import partial
 from typing import Any
 
+import pytest
 from uvicorn import Config
 
 from llmbridge.frontends.connection import STARTS, Connection, Connections
@@ -41,8 +44,9 @@ class Wire(asyncio.Transport):
 class App:
     """Notes what it is asked; `answer` is what it answers at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
         self.asked: list[str] = []
+        self._waits = waits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.asked.append("in a task")
@@ -50,6 +54,8 @@ class App:
         await send({"type": "http.response.body", "body": b""})
 
     def answer(self, scope: Any, write: Any) -> bool:
+        if self._waits:
+            return False
         self.asked.append("at once")
         return bool(write(200, (), b"{}"))
 
@@ -108,3 +114,24 @@ async def test_what_was_sent_ahead_is_not_asked_any_more_when_its_client_has_lef
 
     assert (asked_before, app.asked) == (["at once"], ["at once"])
     assert len(wire.sent) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "in a task"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_of_a_connection_that_is_lost_nothing_is_left_to_the_garbage_collector(waits, count):
+    gc.disable()
+    try:
+        connection, wire = connected(App(waits=waits))
+        connection.data_received(REQUEST * count + REQUEST[:20])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        wire.close()
+        connection.connection_lost(None)
+        left = weakref.ref(connection)
+        del connection
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+        assert left() is None
+    finally:
+        gc.enable()
