@@ -170,7 +170,7 @@ class Bridge(Clients, Inspected):
             frame,
             self._faults,
         )
-        handler = chain(interceptors, lambda call: ask(self.upstream, call))
+        handler = chain(interceptors, lambda call: ask(self._upstreams[-1], call))
         self.handle = Intake(self._router, handler, kept, redactor, watchers=watchers)
         inflight = self.handle.inflight
         self._inspect(watchers, stops, recorder, redactor, self.store, inflight, self._portal)
@@ -387,7 +387,7 @@ class Bridge(Clients, Inspected):
 
     def _waits(self) -> bool:
         """False while every call can be answered without waiting for anything."""
-        at_once = self._faults.at_once and getattr(self._upstreams[-1], "at_once", False)
+        at_once = not self._faults.armed and getattr(self._upstreams[-1], "at_once", False)
         return self._always_waits or not at_once
 
     def _served(self) -> list[str]:

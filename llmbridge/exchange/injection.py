@@ -132,35 +132,32 @@ class _Armed:
 class Faults:
     """An interceptor that injects; the first fault sees a call first, and one that answers itself spares it the rest.
 
+    `armed` are those that may be injected now; while there are none, nothing takes its time.
+
     Raises:
         ConfigurationError: something is no fault.
     """
 
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
-        self._armed = _arm(faults)
+        self.armed = _arm(faults)
         self._lock = Lock()
 
     def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         """Forward the call, or not."""
-        armed = self._armed
+        armed = self.armed
         return chain((in_task, *armed), forward)(call) if armed else forward(call)
-
-    @property
-    def at_once(self) -> bool:
-        """True while nothing is injected, which might take its time."""
-        return not self._armed
 
     @contextmanager
     def during(self, faults: Sequence[Fault]) -> Generator[None]:
         """These too, before the others, until the block ends."""
         added = _arm(faults)
         with self._lock:
-            self._armed = (*added, *self._armed)
+            self.armed = (*added, *self.armed)
         try:
             yield
         finally:
             with self._lock:
-                self._armed = tuple(each for each in self._armed if each not in added)
+                self.armed = tuple(each for each in self.armed if each not in added)
 
 
 def _arm(faults: Sequence[Any]) -> tuple[_Armed, ...]:
