@@ -187,7 +187,7 @@ class Reply:
     the stream here with an error, none inside an event. `stop` is who may end it from outside. `key_hint` tells, masked,
     which key the provider was asked with. `ping` gives the bytes that may break a silence between two events. `settled` is
     the end once it is certain, although bytes may still come: a client that leaves after the last event has missed nothing.
-    `whole` is all that is going to come, where that is certain from the start.
+    `whole` is all that is going to come, where that is certain, until some of it is read.
     """
 
     __slots__ = (
@@ -284,6 +284,7 @@ class Reply:
         return self
 
     async def __anext__(self) -> bytes:
+        self.whole = None
         stop = self.stop
         if stop is not None and not stop.enter():
             return await self._stopped()
@@ -315,14 +316,17 @@ class Reply:
         return chunk
 
     def take(self) -> bytes | None:
-        """All bytes at one go and the end with them, in place of iterating; None where they have to be read."""
+        """All bytes at one go and the end with them, in place of iterating; None where they have to be read.
+
+        What was iterated or closed before is not taken any more.
+        """
         whole = self.whole
         if whole is None:
             return None
         for piece in whole.pieces:
             for see in self._see:
                 see(piece)
-        self.settled, self._chunks = whole.end, _NOTHING
+        self.settled, self._chunks = self.settled or whole.end, _NOTHING
         self._finish("completed" if self.status < 400 else "upstream_error")
         return b"".join(whole.pieces)
 
@@ -385,14 +389,21 @@ class Reply:
     def _finish(self, end: End) -> None:
         if self.end is not None:
             return
+        self.whole = None
         if self._source is not None:
             self.settled = self.settled or self._source.settled
             self.error = self.error or self._source.error
         # Of a whole answer it is certain once the last piece was taken.
         self.settled = self.settled or getattr(self._chunks, "settled", None)
         self.end = self.settled or end
-        for on_end in self._on_end:
-            on_end(self)
+        told = iter(self._on_end)
+        try:
+            for on_end in told:
+                on_end(self)
+        finally:
+            # One that fails leaves the others to be told.
+            for on_end in told:
+                on_end(self)
 
 
 Handle = Callable[[Request], Awaitable[Reply]]
@@ -421,6 +432,8 @@ def no_ping() -> bytes:
 
 class _Nothing:
     """No bytes, for everybody."""
+
+    settled: End | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
