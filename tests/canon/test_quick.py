@@ -1,6 +1,8 @@
 import copy
 import inspect
 import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, astuple, dataclass, field, fields, replace
 
 import pytest
@@ -41,6 +43,14 @@ class Open:
 
 class Closer(Open):
     """Inherits."""
+
+
+@quick
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Watched:
+    """Laid out as no twin is, in some versions of Python."""
+
+    id: str
 
 
 @given(
@@ -93,3 +103,38 @@ def test_a_copy_is_equal_and_of_the_same_class(made, again):
     assert [getattr(copied, each.name) for each in fields(made)] == [
         getattr(made, each.name) for each in fields(made)
     ]
+
+
+def test_where_objects_cannot_change_their_class_they_are_made_as_ever():
+    made = Watched("a")
+
+    assert (made.id, type(made), weakref.ref(made)()) == ("a", Watched, made)
+    with pytest.raises(FrozenInstanceError):
+        made.id = "b"  # type: ignore[misc]  # that is what is tried
+
+
+def test_threads_do_not_see_each_others():
+    def make(name: str) -> bool:
+        return all(
+            (Quick(name, count).count, Open(name).id) == (count, name) for count in range(5000)
+        )
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(make, "abcd"))
+
+
+def test_what_would_be_left_out_is_refused():
+    @dataclass(frozen=True)
+    class Checked:
+        id: str
+
+        def __post_init__(self) -> None:
+            raise ValueError
+
+    @dataclass(frozen=True)
+    class Hidden:
+        id: str = field(init=False, default="")
+
+    for kind in (Checked, Hidden):
+        with pytest.raises(AssertionError):
+            quick(kind)
