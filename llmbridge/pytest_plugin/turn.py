@@ -166,7 +166,7 @@ class Turn:
             there = "" if self.path.exists() else " (not there)"
             # What is only added to would keep what nobody asks for any more; what cannot be read cannot be added to.
             stale = self._replay is None or bool(self._replay.unused)
-            mode = "rewrite" if stale and self.path.exists() else "new_episodes"
+            mode = "once" if there else "rewrite" if stale else "new_episodes"
             lines += [
                 f"cassette: {self.path}{there}",
                 f"record:   pytest {self.nodeid!r} --llm-record={mode}",

@@ -9,10 +9,12 @@ from llmbridge.exchange.matching import Asked
 from llmbridge.exchange.record import Record
 from llmbridge.upstreams.recordings import Recordings
 
-HOW_TO_RECORD = (
-    "record it with Replay(..., mode='new_episodes'), bridge.cassette(..., mode='new_episodes'),"
-    " llmbridge serve --mode new_episodes or pytest --llm-record=new_episodes"
+_RECORD = (
+    "record it with Replay(..., mode={0!r}), bridge.cassette(..., mode={0!r}), llmbridge serve --mode {0}"
+    " or pytest --llm-record={0}"
 )
+_FIRST = _RECORD.format("new_episodes")
+_AGAIN = f"{_RECORD.format('rewrite')}, which records all anew; new_episodes adds to what is there"
 _NAMED = 5
 
 
@@ -57,7 +59,7 @@ def explain(
             why += f": the nearest, {near.interception_id}, differs in {shown}"
         else:
             why += f": {_there_are(recordings, asked.dialect)}"
-    parts = (why, _played(recordings), HOW_TO_RECORD) if recordings.all else (why, HOW_TO_RECORD)
+    parts = (why, _played(recordings), _AGAIN) if recordings.all else (why, _FIRST)
     message = "; ".join(parts)
     kept = call.received.kept if call.received else call.request
     names = call.provider.name, call.dialect.name, call.model

@@ -19,6 +19,9 @@ Repeat = Literal["error", "last", "cycle"]
 """What answers a request once all its recordings were played: nothing, the last of them, or all of them again."""
 
 
+_ABSENT = object()
+
+
 def unasked(dialect: str) -> str:
     """The key of recordings of a dialect that kept no request."""
     return f"unasked {dialect}"
@@ -116,15 +119,21 @@ class Recordings:
         return self._asked_of(record.request, record.dialect).key
 
     def nearest(self, asked: Asked) -> tuple[Asked, Record] | None:
-        """The recording of the same dialect whose request is most like this one."""
+        """The recording of the same dialect whose request is most like this one; of two alike one not yet played."""
         if self._asked is None:
             self._asked = [
                 (self._asked_of(record.request, record.dialect), record)
                 for record in self.all
                 if record.request is not None
             ]
+        with self._lock:
+            played = {id(self.all[place]) for place in self._used}
         same = [each for each in self._asked if each[0].dialect == asked.dialect]
-        return max(same, key=lambda each: _likeness(each[0], asked), default=None)
+        return max(
+            same,
+            key=lambda each: _likeness(each[0], asked, unplayed=id(each[1]) not in played),
+            default=None,
+        )
 
     def _found(self, keys: Sequence[str], provider: str) -> list[_Track]:
         found: list[_Track] = []
@@ -147,12 +156,13 @@ class Recordings:
         return self._matcher.asked(request, where)
 
 
-def _likeness(one: Asked, other: Asked) -> tuple[bool, int, int, int]:
+def _likeness(one: Asked, other: Asked, *, unplayed: bool) -> tuple[bool, int, int, bool, int]:
     """The larger, the more alike: the operation first, then the messages from the beginning, then the other keys."""
     return (
         one.operation == other.operation,
         _same_turns(one.body, other.body),
-        _same_keys(one.body, other.body),
+        -_different_keys(one.body, other.body),
+        unplayed,
         same_start(one.spelled, other.spelled),
     )
 
@@ -175,7 +185,7 @@ def _turns(body: Any) -> list[Any]:
     return []
 
 
-def _same_keys(one: Any, other: Any) -> int:
+def _different_keys(one: Any, other: Any) -> int:
     if not (is_object(one) and is_object(other)):
         return 0
-    return sum(key in other and other[key] == value for key, value in one.items())
+    return sum(one.get(key, _ABSENT) != other.get(key, _ABSENT) for key in {*one, *other})

@@ -52,6 +52,11 @@ async def missed(records: list[Record], asked: Request) -> str:
             "the nearest, x#1, differs in $.seed: recorded 1, now nothing;",
         ),
         (
+            [record(id="x#0", temperature=1), record(id="x#1")],
+            request(seed=1),
+            "the nearest, x#1, differs in $.seed: recorded nothing, now 1;",
+        ),
+        (
             [],
             request(),
             "(model 'm'): nothing is recorded yet; record it with",
@@ -62,17 +67,44 @@ async def missed(records: list[Record], asked: Request) -> str:
             "there is none of openai.responses, only of openai.chat;",
         ),
     ],
-    ids=["values", "the longest common beginning", "other keys", "nothing", "another dialect"],
+    ids=[
+        "values",
+        "the longest common beginning",
+        "other keys",
+        "fewest other keys",
+        "nothing",
+        "another dialect",
+    ],
 )
 async def test_a_miss_tells_what_differs(records: list[Record], asked: Request, said: str) -> None:
     assert said in await missed(records, asked)
+
+
+async def test_of_two_alike_the_nearest_is_one_that_was_not_played() -> None:
+    records = [record(id="x#0", **turns("first")), record(id="x#1", **turns("second"))]
+    subject = Bridge(Replay(records), environ={})
+    await heard(subject, request(**turns("first")))
+
+    _, pieces = await heard(subject, request(**turns("changed")))
+
+    told = json.loads(b"".join(pieces))["error"]["message"]
+    assert 'the nearest, x#1, differs in $.messages[0].content: recorded "second"' in told
 
 
 async def test_a_miss_tells_how_to_record() -> None:
     message = await missed([], request())
 
     assert "mode='new_episodes'" in message
-    assert "--llm-record=new_episodes" in message
+    assert message.endswith("--llm-record=new_episodes")
+
+
+async def test_a_miss_beside_recordings_tells_how_to_replace_them() -> None:
+    message = await missed([record()], request(seed=1))
+
+    assert "mode='rewrite'" in message
+    assert message.endswith(
+        "--llm-record=rewrite, which records all anew; new_episodes adds to what is there"
+    )
 
 
 async def test_a_miss_tells_what_was_played() -> None:
