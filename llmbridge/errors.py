@@ -19,6 +19,7 @@ BridgeError                 status, kind, end: what a client is told and a recor
 |   |-- MissingKey          401, there is no key to send
 |   |-- UpstreamTimeout     504
 |   |-- StreamTruncated     502, the answer stopped before its end
+|   |   `-- CutOnPurpose    502, a fault was to break the connection
 |   `-- UpstreamLimit       502, the answer is larger than the bridge allows
 |-- Limited                 429, the caller has had its share for now
 |   `-- BudgetSpent         429, nothing is left for today or this month
@@ -190,6 +191,10 @@ class StreamTruncated(UpstreamError):
     """The answer stopped before its terminal event."""
 
     end: ClassVar[End] = "truncated"
+
+
+class CutOnPurpose(StreamTruncated):
+    """A fault breaks the connection; a server that can drop it answers nothing."""
 
 
 class UpstreamLimit(UpstreamError):

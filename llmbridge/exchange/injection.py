@@ -13,7 +13,7 @@ from random import Random
 from threading import Lock
 from typing import Any, Literal, TypedDict
 
-from llmbridge.errors import BridgeError, ConfigurationError, End, StreamTruncated
+from llmbridge.errors import BridgeError, ConfigurationError, CutOnPurpose, End
 from llmbridge.exchange.at_once import in_task
 from llmbridge.exchange.call import Call, Handler, Reply, chain
 from llmbridge.exchange.options import check_list
@@ -95,10 +95,10 @@ class Strike:
         """End the reply here, whatever was to come.
 
         Raises:
-            StreamTruncated: the connection breaks.
+            CutOnPurpose: the connection breaks.
         """
         self.tell()
-        error = StreamTruncated(f"the answer was cut on purpose: {self._text}")
+        error = CutOnPurpose(f"the answer was cut on purpose: {self._text}")
         self.settle("truncated", error)
         await self.source.aclose("client_gone")
         if how == "reset":

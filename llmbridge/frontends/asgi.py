@@ -18,6 +18,7 @@ import anyio.to_thread
 from llmbridge.errors import (
     BridgeError,
     BridgeShutdown,
+    CutOnPurpose,
     Forbidden,
     Overloaded,
     RequestTimeout,
@@ -35,8 +36,10 @@ from llmbridge.frontends.passing import caller_of, request_fields, with_session
 from llmbridge.frontends.people import People, Person
 from llmbridge.frontends.relay import (
     ANSWER,
+    DROP,
     MORE,
     Answer,
+    Drop,
     Receive,
     Relay,
     Send,
@@ -204,6 +207,11 @@ class ASGIApp:
             finally:
                 self._leave()
         except BridgeError as error:
+            drop: Drop | None = scope.get(DROP)
+            if isinstance(error, CutOnPurpose) and drop is not None:
+                _logger.info("%s %s: %s", head.method, head.path, error.message)
+                drop()
+                return
             await self._refuse(head.request(b""), send, error)
 
     async def _is_answered(self, head: "_Head", send: Send) -> bool:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from llmbridge.frontends.asgi import ARRIVED_S, BODY
-from llmbridge.frontends.relay import ANSWER, MORE, Answer, Fields, StreamCut
+from llmbridge.frontends.relay import ANSWER, DROP, MORE, Answer, Fields, StreamCut
 
 HEAD_BYTES = 32 * 1024
 HEAD_FIELDS = 100
@@ -162,6 +162,7 @@ class Connection(HttpToolsProtocol):
                 return
         cycle.scope[ANSWER] = self._answer  # type: ignore[literal-required]  # another
         cycle.scope[MORE] = self._more  # type: ignore[literal-required]  # another
+        cycle.scope[DROP] = self._drop  # type: ignore[literal-required]  # another
         super()._start_asgi_task(cycle, app)
 
     def _answer(self, status: int, fields: Fields, body: bytes) -> bool:
@@ -188,6 +189,12 @@ class Connection(HttpToolsProtocol):
             return False
         self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
+
+    def _drop(self) -> None:
+        """End the connection without an answer to the request that was begun."""
+        # As when the client had left: uvicorn answers 500 where nothing was sent.
+        self._begun.disconnected = True
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         # As uvicorn has it, but for the timer: it makes one for each reply.
@@ -261,7 +268,7 @@ class Connection(HttpToolsProtocol):
         for cycle in (self.cycle, getattr(self, "_begun", None)):
             if cycle is not None:
                 cycle.on_response = _nothing
-                for key in (ANSWER, MORE):
+                for key in (ANSWER, MORE, DROP):
                     cycle.scope.pop(key, None)  # type: ignore[misc]  # keys of ours
 
     def _end_head(self) -> None:

@@ -23,7 +23,10 @@ Answer = Callable[[int, Fields, bytes], bool]
 More = Callable[[bytes], bool]
 """Writes one more piece of a reply whose head is out; False where it cannot, or not at once."""
 
-ANSWER, MORE = "llmbridge.answer", "llmbridge.more"
+Drop = Callable[[], None]
+"""Ends the connection without an answer."""
+
+ANSWER, MORE, DROP = "llmbridge.answer", "llmbridge.more", "llmbridge.drop"
 """The keys of the scope under which our own connections give these."""
 
 QUEUE_BYTES = 256 * 1024
