@@ -107,8 +107,18 @@ def test_a_server_says_where_calls_are_kept(tmp_path: Path) -> None:
 
     assert said == [
         "calls are kept in memory, the newest 256 MB, until it ends: --store keeps them",
-        f"calls are kept in SqlStore({database!r})",
+        f"calls are kept in {database}",
     ]
+
+
+def test_a_server_that_records_says_where(tmp_path: Path) -> None:
+    file = str(tmp_path / "noon.yaml")
+
+    with running("serve", "--no-token", "--record", file) as server:
+        ready_url(server)
+        lines = stopped(server)[1].splitlines()
+
+    assert f"what providers answer is recorded in {file}" in lines
 
 
 def test_the_demo_in_a_pipe_prints_every_reply_and_both_tables_without_control_codes() -> None:

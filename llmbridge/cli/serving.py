@@ -21,11 +21,13 @@ from llmbridge.cli.signals import on_stop
 from llmbridge.cli.workers import Workers, counting_together
 from llmbridge.configuration import Configuration, LogFormat, LogLevel, Settings
 from llmbridge.errors import BridgeError, ConfigurationError
+from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Store
 from llmbridge.frontends.server import Server
 from llmbridge.providers import Provider
 from llmbridge.stores.memory import MemoryStore
 from llmbridge.stores.opening import is_url, open_store
+from llmbridge.upstreams.source import RECORDING
 
 MEMORY_BYTES = 256 * 2**20
 """What `--store memory` keeps; the oldest goes first."""
@@ -141,7 +143,7 @@ def _direct(said: Settings, bridge: Bridge, server: Server) -> None:
     say(_directions(server, made=said.token in (None, "auto")))
     if server.guarded or said.no_token:
         say(_keys(bridge.providers, clients_bring=bool(said.client_keys)))
-    say(_keeping(said, bridge.store))
+    say(_keeping(said))
     if said.traces:
         _check_tracing()
 
@@ -324,14 +326,17 @@ def _directions(server: Server, *, made: bool) -> str:
     return "\n".join(lines)
 
 
-def _keeping(said: Settings, store: Store) -> str:
+def _keeping(said: Settings) -> str:
     """Where the calls are kept."""
-    if _in_memory(said):
-        size_mb = MEMORY_BYTES // 2**20
-        return (
-            f"calls are kept in memory, the newest {size_mb} MB, until it ends: --store keeps them"
-        )
-    return f"calls are kept in {store!r}"
+    size_mb = MEMORY_BYTES // 2**20
+    where = f"memory, the newest {size_mb} MB, until it ends: --store keeps them"
+    if not _in_memory(said):
+        where = without_password(said.store or "")
+    lines = [f"calls are kept in {where}"]
+    if said.record or said.mode in RECORDING:
+        played = (said.replay,) if isinstance(said.replay, str) else said.replay
+        lines.append(f"what providers answer is recorded in {said.record or played[0]}")
+    return "\n".join(lines)
 
 
 def _check_tracing() -> None:

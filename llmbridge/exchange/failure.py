@@ -77,7 +77,7 @@ class Failure:
     retry_after: float | None = None
 
     def __post_init__(self) -> None:
-        if not 400 <= self.status <= 599:
+        if self.status not in range(400, 600):
             raise ConfigurationError(f"status {self.status!r} is no error: give 400 to 599")
         if self.retry_after is not None and not 0 <= self.retry_after < math.inf:
             raise ConfigurationError(f"retry_after={self.retry_after!r}: give seconds, 0 or more")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import get_args
 
 from llmbridge.canon.messages import (
     Ask,
@@ -22,6 +23,7 @@ from llmbridge.canon.messages import (
 )
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.failure import Failure
+from llmbridge.exchange.options import check_kind
 
 Said = str | AssistantMessage | Failure
 """What one answer is made of."""
@@ -74,8 +76,13 @@ def reply(
     """A reply of these blocks, in this order: strings are text, `calls(...)` gives its tool call.
 
     Raises:
-        ConfigurationError: something else is among them.
+        ConfigurationError: something else is among them, or the reason or usage is none.
     """
+    check_kind("usage", usage, Usage)
+    if stop_reason is not None and stop_reason not in get_args(StopReason):
+        raise ConfigurationError(
+            f"stop_reason={stop_reason!r}: give one of {', '.join(get_args(StopReason))}"
+        )
     content = tuple(part for block in blocks for part in _parts(block))
     wants_tools = any(isinstance(part, ToolCall) for part in content)
     reason = stop_reason or ("tool_use" if wants_tools else "stop")

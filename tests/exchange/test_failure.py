@@ -82,7 +82,11 @@ def test_other_failures_name_no_limits() -> None:
 
 @pytest.mark.parametrize(
     ("failure", "told"),
-    [((200,), "status 200 is no error"), ((429, "", -1), "retry_after=-1: give seconds")],
+    [
+        ((200,), "status 200 is no error"),
+        (("no",), "status 'no' is no error: give 400 to 599"),
+        ((429, "", -1), "retry_after=-1: give seconds"),
+    ],
 )
 def test_what_is_no_failure_is_refused(failure: tuple[Any, ...], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):

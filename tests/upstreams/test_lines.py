@@ -51,6 +51,18 @@ def test_what_is_no_part_of_a_reply_is_refused(part: Any) -> None:
         reply("Hello", part)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"usage": {"input_tokens": 5}}, "usage={'input_tokens': 5}: give Usage"),
+        ({"stop_reason": "bogus"}, "stop_reason='bogus': give one of stop, length"),
+    ],
+)
+def test_a_usage_or_reason_that_is_none_is_refused(said: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        reply("Hello", **said)
+
+
 def test_stop_reason_and_usage_can_be_chosen() -> None:
     said = reply("cut", stop_reason="length", usage=Usage(1, output_tokens=2))
 
