@@ -24,6 +24,14 @@ class LLMBridgeWarning(pytest.PytestWarning):
     """Recordings were left over, or are not what the provider says today."""
 
 
+def _check_that_vcrpy_leaves_it(item: pytest.Item, turn: "Turn") -> None:
+    from llmbridge.pytest_plugin.places import clash  # noqa: PLC0415  # starting stays light
+
+    problem = clash(item, turn.path, writing=turn.may_record)
+    if problem:
+        pytest.fail(problem, pytrace=False)
+
+
 def _watching() -> "Orphans":
     from llmbridge.pytest_plugin.orphans import Orphans  # noqa: PLC0415  # few runs ask for it
 
@@ -102,6 +110,7 @@ class Hooks:
         turn = item.stash.get(TURN, None)
         if turn is None:
             return (yield)
+        _check_that_vcrpy_leaves_it(item, turn)
         try:
             result = yield
         except BaseException as error:

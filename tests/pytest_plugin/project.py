@@ -42,7 +42,10 @@ def ask(question):
     request = urllib.request.Request(
         os.environ["OPENAI_BASE_URL"] + "/responses",
         json.dumps({"model": "gpt-5-mini", "input": question}).encode(),
-        {"content-type": "application/json"},
+        {
+            "content-type": "application/json",
+            "authorization": "Bearer " + os.environ.get("OPENAI_API_KEY", ""),
+        },
     )
     try:
         with urllib.request.urlopen(request) as reply:

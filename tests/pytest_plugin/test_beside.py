@@ -3,8 +3,10 @@
 import sys
 
 import pytest
+import yaml
 
-from tests.pytest_plugin.project import outcomes
+from llmbridge import Bridge, Script
+from tests.pytest_plugin.project import KEY, outcomes
 
 pytest_plugins = ["pytester"]
 
@@ -107,6 +109,83 @@ def test_ours():
 
     assert outcomes(result) == {"passed": 2}
     result.stdout.fnmatch_lines(["llmbridge: 1 played, *"])
+
+
+BOTH = """
+import urllib.request
+
+@pytest.fixture
+def vcr_config():
+    return {{"ignore_localhost": True, "ignore_hosts": ["127.0.0.2"]}}
+
+@pytest.mark.vcr
+@pytest.mark.llm_cassette{name}
+def test_both():
+    assert ask("What time is it?") == "It is noon."
+    with urllib.request.urlopen({health!r}) as answer:
+        assert answer.status == 200
+"""
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A provider at a host that vcrpy would record, and the address of something else at another."""
+    provider, other = Bridge(Script("It is noon.")), Bridge(Script())
+    with (
+        provider,
+        other,
+        provider.serve("127.0.0.2") as server,
+        other.serve("127.0.0.3") as health,
+    ):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.env()["OPENAI_BASE_URL"])
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        yield f"{health.url}/healthz"
+
+
+def test_a_test_may_be_vcrpys_for_what_it_asks_of_others(project, elsewhere):
+    project.tests(BOTH.format(name='("test_both.llm")', health=elsewhere))
+
+    recorded = project.run_apart("--record-mode=once", "--llm-record=once")
+    played = project.run_apart("--block-network", "--allowed-hosts=127.0.0.1")
+
+    assert outcomes(recorded) == outcomes(played) == {"passed": 1}
+    folder = project.path / "cassettes" / "test_agent"
+    asked = {
+        file.name: [entry["request"]["uri"].rpartition("/")[2] for entry in entries(file)]
+        for file in folder.iterdir()
+    }
+    assert asked == {"test_both.yaml": ["healthz"], "test_both.llm.yaml": ["responses"]}
+
+
+def entries(path):
+    return yaml.safe_load(path.read_text())["interactions"]
+
+
+@pytest.mark.parametrize("mode", ["--record-mode=once", "--llm-record=once"])
+def test_a_file_that_vcrpy_would_write_as_well_is_refused_before_anybody_asks(
+    project, elsewhere, mode
+):
+    project.tests(BOTH.format(name="", health=elsewhere))
+
+    result = project.run_apart(mode)
+
+    assert outcomes(result) == {"failed": 1}
+    told = "@pytest.mark.vcr and @pytest.mark.llm_cassette would both write *test_both.yaml: "
+    remedy = "*@pytest.mark.llm_cassette('test_both.llm')*ignore_hosts*"
+    result.stdout.fnmatch_lines([told + remedy])
+    assert not (project.path / "cassettes").exists()
+
+
+def test_a_file_that_both_read_is_as_vcrpy_recorded_it(project):
+    project.cassette("test_both")
+    project.tests("""
+@pytest.mark.vcr(ignore_localhost=True)
+@pytest.mark.llm_cassette
+def test_both():
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    assert outcomes(project.run_apart("--llm-record=once")) == {"passed": 1}
 
 
 def test_unittest_cases_are_covered(project):
