@@ -263,10 +263,13 @@ class Connection(HttpToolsProtocol):
         return size > HEAD_BYTES
 
     def _let_go(self) -> None:
-        """Take out what refers back to this: it would be left to the garbage collector, with the last request."""
+        """Tell who is under way, and take out what refers back to this: the garbage collector would have to find it."""
         self.pipeline.clear()
         for cycle in (self.cycle, getattr(self, "_begun", None)):
             if cycle is not None:
+                # uvicorn tells the newest request alone, which may wait for its turn behind this one.
+                cycle.disconnected = not cycle.response_complete
+                cycle.message_event.set()
                 cycle.on_response = _nothing
                 for key in (ANSWER, MORE, DROP):
                     cycle.scope.pop(key, None)  # type: ignore[misc]  # keys of ours

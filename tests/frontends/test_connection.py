@@ -60,7 +60,7 @@ class App:
         return bool(write(200, (), b"{}"))
 
 
-def connected(app: App) -> tuple[Connection, Wire]:
+def connected(app: Any) -> tuple[Connection, Wire]:
     """A connection of a server of this app, and where its bytes go."""
     config = Config(app, interface="asgi3", ws="none", log_config=None, proxy_headers=False)
     config.load()
@@ -135,3 +135,24 @@ async def test_of_a_connection_that_is_lost_nothing_is_left_to_the_garbage_colle
         assert left() is None
     finally:
         gc.enable()
+
+
+async def test_who_is_answered_is_missed_also_where_more_was_sent_ahead():
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            told.append(message["type"])
+        told.append(message["type"])
+
+    connection, wire = connected(app)
+    connection.data_received(REQUEST * 3)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    wire.close()
+    connection.connection_lost(None)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert told == ["http.request", "http.disconnect"]
