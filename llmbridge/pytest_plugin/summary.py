@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from llmbridge.pytest_plugin.orphans import Orphans
     from llmbridge.pytest_plugin.turn import Turn
 
-_COUNTS = ("played", "recorded", "scripted", "live", "missed", "unused")
+_COUNTS = ("played", "verified", "recorded", "scripted", "live", "missed", "unused")
 
 
 class Tally:
@@ -20,6 +20,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.tokens = 0
         self.cost_usd = 0.0
+        self.unpriced = 0
         self.notes: list[str] = []
         self.looked = self.partly = False
         self.candidates: set[str] = set()
@@ -28,8 +29,9 @@ class Tally:
     def add(self, turn: "Turn", recording: Path | None) -> None:
         """Count a turn that is over."""
         for record in turn.records:
-            self.counts[_kind(turn, record)] += 1
-            if record.replayed:
+            kind = _kind(turn, record)
+            self.counts[kind] += 1
+            if kind == "played":
                 self._spare(record)
         self.counts["missed"] += len(turn.misses)
         self.counts["unused"] += len(turn.unused)
@@ -50,6 +52,7 @@ class Tally:
             "counts": dict(self.counts),
             "tokens": self.tokens,
             "cost_usd": self.cost_usd,
+            "unpriced": self.unpriced,
             "notes": self.notes,
             "looked": self.looked,
             "partly": self.partly,
@@ -62,6 +65,7 @@ class Tally:
         self.counts.update(plain["counts"])
         self.tokens += plain["tokens"]
         self.cost_usd += plain["cost_usd"]
+        self.unpriced += plain["unpriced"]
         self.notes += plain["notes"]
         self.looked, self.partly = self.looked or plain["looked"], self.partly or plain["partly"]
         self.candidates.update(plain["candidates"])
@@ -85,23 +89,32 @@ class Tally:
         if not parts:
             return ""
         if self.tokens:
-            cost = f"${self.cost_usd:.4f}" if self.cost_usd < 1 else f"${self.cost_usd:,.2f}"
-            parts.append(f"{self.tokens:,} tokens and {cost} not spent")
+            parts.append(f"{self.tokens:,} tokens{self._money()} not spent")
         return f"llmbridge: {', '.join(parts)}"
 
-    def _spare(self, record: "Record") -> None:
-        from llmbridge.exchange.pricing import cost_usd  # noqa: PLC0415
+    def _money(self) -> str:
+        cost = f"${self.cost_usd:.4f}" if self.cost_usd < 1 else f"${self.cost_usd:,.2f}"
+        if cost == "$0.0000":
+            return "" if self.unpriced else " and less than $0.0001"
+        return f" and {'at least ' if self.unpriced else ''}{cost}"
 
-        usage = record.message.usage if record.message is not None else None
-        if usage is None:
+    def _spare(self, record: "Record") -> None:
+        from llmbridge.exchange.rows import cost_of  # noqa: PLC0415
+
+        message = record.message
+        tokens = message.usage.total_tokens if message is not None and message.usage else None
+        if message is None or not tokens:
             return
-        self.tokens += usage.total_tokens or 0
-        self.cost_usd += cost_usd(record.provider, record.model, usage, record.started_at) or 0
+        self.tokens += tokens
+        cost = cost_of(record, message)
+        self.cost_usd += cost or 0
+        self.unpriced += cost is None
 
 
 def _kind(turn: "Turn", record: "Record") -> str:
     if record.replayed:
-        return "played"
+        # To verify is to ask as well: nothing was saved.
+        return "verified" if turn.wanted.mode == "verify" else "played"
     if turn.scripts is not None:
         return "scripted"
     return "recorded" if turn.may_record else "live"

@@ -22,7 +22,7 @@ def test_noon():
     result = project.run()
 
     assert outcomes(result) == {"passed": 1}
-    result.stdout.fnmatch_lines(["llmbridge: 1 played, 7 tokens and $0.0000 not spent"])
+    result.stdout.fnmatch_lines(["llmbridge: 1 played, 7 tokens and less than $0.0001 not spent"])
 
 
 def test_clients_of_the_fixtures_need_no_variables(project):

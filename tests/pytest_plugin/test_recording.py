@@ -177,4 +177,4 @@ def test_noon(llm_bridge):
     result = project.run("--llm-record=verify")
 
     assert outcomes(result) == {"passed": 1}
-    result.stdout.fnmatch_lines(["*LLMBridgeWarning: *"])
+    result.stdout.fnmatch_lines(["*LLMBridgeWarning: *", "llmbridge: 1 verified"])
