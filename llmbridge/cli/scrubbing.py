@@ -138,7 +138,7 @@ def _mended(
             f" llmbridge cassette convert {path} --to DIR writes one without them"
         )
     with TemporaryDirectory() as folder:
-        copy = Path(folder, path.name)
+        copy = Path(folder, "mended.json" if path.suffix == ".json" else "mended.yaml")
         Cassette(copy, clean).save()
         written = read_whole(copy, LIMIT_BYTES)
         if not _reads_as(path, written, clean):
@@ -199,7 +199,7 @@ def _replaced(data: bytes, swaps: dict[bytes, bytes]) -> bytes:
 def _reads_as(path: Path, data: bytes, records: Sequence[Record]) -> bool:
     """True when this would be read as these records."""
     with TemporaryDirectory() as folder:
-        copy = Path(folder, path.name)
+        copy = Path(folder, "mended.json" if path.suffix == ".json" else "mended.yaml")
         copy.write_bytes(data)
         try:
             return [_essence(record) for record in Cassette.load(copy)] == [

@@ -13,6 +13,7 @@ from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Interception, Record, play
 from llmbridge.exchange.tables import records_table
 from llmbridge.stores.cassette_file import CassetteFile, is_aside
+from llmbridge.stores.cassette_path import check_suffix
 from llmbridge.stores.cassette_read import read
 from llmbridge.stores.cassette_writer import Writer
 from llmbridge.stores.filters import by_start, matching
@@ -32,7 +33,7 @@ class Cassette:
     characters, for vcrpy on a Windows machine with an old code page.
 
     Raises:
-        CassetteError: what is there cannot be read.
+        CassetteError: what is there cannot be read; or nothing is there, and recordings go into no file of this name.
     """
 
     at_once = True
@@ -47,6 +48,8 @@ class Cassette:
         self.path = None if path is None else Path(path)
         self.ascii = ascii
         there = records is None and self.path is not None and self.path.exists()
+        if self.path is not None and not there:
+            check_suffix(self.path)
         self._records = _recorded(self.path) if there and self.path else list(records or ())
         self._interceptions: dict[str, Interception] = {}
         self._written = len(self._records) if there else 0

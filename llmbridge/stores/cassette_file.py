@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmbridge.errors import CassetteError
 from llmbridge.exchange.record import Record
+from llmbridge.stores.cassette_path import check_suffix
 from llmbridge.stores.cassette_write import Form, form_of, plain_yaml
 from llmbridge.stores.safe_load import LIMIT_BYTES
 from llmbridge.stores.whole_file import Mark, mark_of, replace_whole
@@ -39,7 +40,7 @@ class CassetteFile:
         Raises:
             CassetteError: nothing can be written now; the next time may be better.
         """
-        self._check_place()
+        check_suffix(self.path)
         self._say(self._take(records))
         if not self._ousted and (self._entries or not self._refused):
             self._ousted = not self._replace()
@@ -53,7 +54,7 @@ class CassetteFile:
         Raises:
             CassetteError: they cannot be written, or somebody else has changed the file.
         """
-        self._check_place()
+        check_suffix(self.path)
         if reasons := self._take(records):
             raise CassetteError("; ".join(reasons))
         if not self._replace():
@@ -68,10 +69,6 @@ class CassetteFile:
         said, self._said = self._said, []
         if said:
             raise CassetteError("; ".join(said))
-
-    def _check_place(self) -> None:
-        if self.path.is_dir():
-            raise CassetteError(f"{str(self.path)!r} is a folder: name a file to save into")
 
     def _take(self, records: Sequence[Record]) -> list[str]:
         """Put the new ones into words; why some cannot be."""

@@ -1,4 +1,4 @@
-"""Where a cassette of some name lies: below its folder, whatever the name says."""
+"""Where a cassette of some name lies: below its folder, whatever the name says; and where one may be written."""
 
 import os
 import re
@@ -6,8 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from llmbridge.errors import CassetteError
+from llmbridge.stores.whole_file import check_writable
 
-_SUFFIXES = (".yaml", ".yml", ".json")
+WRITTEN_SUFFIXES = (".yaml", ".yml", ".json")
+"""Of the files that we write; those of other recorders have more."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Also with an extension, and before blanks: "nul.yaml" is no file on Windows.
@@ -32,7 +35,7 @@ def cassette_path(folder: str | os.PathLike[str], name: str) -> Path:
             f"{name!r} is no name for a cassette: it {why}; give one such as 'mod/test_a'"
         )
     *folders, last = _UNUSABLE.sub("-", name).split("/")
-    suffix = next((suffix for suffix in _SUFFIXES if last.endswith(suffix)), "")
+    suffix = next((suffix for suffix in WRITTEN_SUFFIXES if last.endswith(suffix)), "")
     stem = last.removesuffix(suffix)
     path = Path(folder, *map(_short, folders), _short(stem) + (suffix or ".yaml"))
     if not path.resolve().is_relative_to(Path(folder).resolve()):
@@ -40,6 +43,33 @@ def cassette_path(folder: str | os.PathLike[str], name: str) -> Path:
             f"{name!r} leads out of {str(folder)!r} by a symbolic link: remove the link"
         )
     return path
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file that a replay of its folder would not find.
+
+    Raises:
+        CassetteError: its name ends in another way.
+    """
+    if path.is_dir():
+        raise CassetteError(
+            f"{str(path)!r} is a folder: name a file in it, such as {str(path / 'session.yaml')!r}"
+        )
+    if not path.name.endswith(WRITTEN_SUFFIXES):
+        raise CassetteError(
+            f"{str(path)!r} cannot be written: recordings go into a file that ends in"
+            f" {', '.join(WRITTEN_SUFFIXES)}: give {f'{path}.yaml'!r}"
+        )
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is asked for it; nothing is left there.
+
+    Raises:
+        CassetteError: its name ends in another way, or its folder cannot be made or takes no files.
+    """
+    check_suffix(path)
+    check_writable(path)
 
 
 def _objection(name: str) -> str | None:

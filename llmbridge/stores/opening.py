@@ -1,11 +1,13 @@
 """What a bridge's `store` may be: nothing, a path, the URL of a database, or a store."""
 
 import os
+from pathlib import Path
 from typing import TypeGuard
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Store
+from llmbridge.stores.cassette_path import WRITTEN_SUFFIXES, check_place
 from llmbridge.stores.memory import MemoryStore
 
 _WANTED = (
@@ -19,6 +21,7 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
 
     Raises:
         ConfigurationError: no such store.
+        CassetteError: the file cannot be read, or not be written.
     """
     if store is None:
         return MemoryStore()
@@ -27,9 +30,10 @@ def open_store(store: Store | str | os.PathLike[str] | None) -> Store:
             raise ConfigurationError(f"store={store!r}: {_WANTED}")
         return store
     path = os.fspath(store)
-    if path.endswith((".yaml", ".yml", ".json")):
+    if path.endswith(WRITTEN_SUFFIXES):
         from llmbridge.stores.cassette import Cassette  # noqa: PLC0415  # YAML is loaded late
 
+        check_place(Path(path))
         return Cassette.open(path)
     if is_url(path):
         from llmbridge.stores.sql import SqlStore  # noqa: PLC0415  # SQLAlchemy is loaded late

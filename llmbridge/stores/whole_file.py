@@ -14,6 +14,9 @@ Mark = tuple[int, int, int]
 """Tells one state of a file from another."""
 
 _PATIENCE_S = 10.0
+_TEMPORARY = ".llmbridge.tmp"
+_LEFT_AFTER_S = 600.0
+"""A write takes seconds; a file that is older than this is of a process that was killed, here or on another machine."""
 _NAME_BYTES = 60
 """So much of a name goes into that of the temporary file: a name may be as long as the system allows."""
 
@@ -40,6 +43,41 @@ def read_whole(path: Path, limit_bytes: int) -> bytes:
         raise CassetteError(f"{str(path)!r} cannot be read: {error.strerror}") from error
 
 
+def check_writable(path: Path) -> None:
+    """Try whether a file can be put there, in the folder that is there now; what killed processes left is removed.
+
+    Raises:
+        CassetteError: it cannot.
+    """
+    folder = path
+    try:
+        path = path.resolve()
+        folder = next(parent for parent in path.parents if parent.exists())
+        # To ask for permission is not enough: a file system may be read-only, and root may do all.
+        handle, temporary = _temporary(folder, path.name)
+        now = os.fstat(handle).st_mtime
+        os.close(handle)
+        os.unlink(temporary)
+    except OSError as error:
+        raise CassetteError(
+            f"{str(path)!r} cannot be written: {str(folder)!r} takes no file ({error.strerror}):"
+            " give another path, or make the folder writable"
+        ) from error
+    _remove_leftovers(folder, now - _LEFT_AFTER_S)
+
+
+def _temporary(folder: Path, name: str) -> tuple[int, str]:
+    return tempfile.mkstemp(dir=folder, prefix=f".{name[:_NAME_BYTES]}.", suffix=_TEMPORARY)
+
+
+def _remove_leftovers(folder: Path, old: float) -> None:
+    """Remove what no process can be writing any more, by the clock of the file system."""
+    for file in folder.glob(f".*{_TEMPORARY}"):
+        with suppress(OSError):
+            if file.stat().st_mtime < old:
+                file.unlink()
+
+
 def replace_whole(path: Path, data: bytes, seen: Mark | None) -> Mark | None:
     """Put the bytes there, readable by the owner alone, and tell the new state.
 
@@ -52,9 +90,7 @@ def replace_whole(path: Path, data: bytes, seen: Mark | None) -> Mark | None:
         # A link is written through, not replaced.
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name[:_NAME_BYTES]}.", suffix=".tmp"
-        )
+        handle, temporary = _temporary(path.parent, path.name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from llmbridge.errors import ConfigurationError
 from llmbridge.exchange.record import Record, Store
+from llmbridge.stores.cassette_path import check_place
 from llmbridge.stores.opening import existing_store, is_url, open_store
 
 Mode = Literal["none", "once", "new_episodes", "all", "rewrite", "live", "verify"]
@@ -36,7 +37,7 @@ def open_source(source: Any, mode: Mode) -> Source:
 
     Raises:
         ConfigurationError: this cannot be recorded into.
-        CassetteError: a file cannot be read.
+        CassetteError: a file cannot be read, or not be written.
     """
     if mode == "live":
         return Source((), ())
@@ -94,11 +95,15 @@ def _of_file(path: AnyPath, mode: Mode) -> Source:
     if mode not in RECORDING:
         cassette = Cassette.load(path)
         return Source(cassette, list(cassette))
-    if Path(path).is_dir():
+    path = Path(path)
+    if path.is_dir():
         raise ConfigurationError(
-            f"mode={mode!r} records into one file, and {str(path)!r} is a folder"
+            f"mode={mode!r} records into one file, and {str(path)!r} is a folder:"
+            f" give {str(path / 'session.yaml')!r}"
         )
-    existed = Path(path).exists()
+    existed = path.exists()
+    if mode != "once" or not existed:
+        check_place(path)
     cassette = Cassette(path, ()) if mode == "rewrite" else Cassette.open(path)
     return _recording(cassette, list(cassette), mode, existed=existed)
 

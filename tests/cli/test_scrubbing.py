@@ -21,9 +21,11 @@ def secrets_in(data: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [planted.ours, planted.vcrpys])
-@pytest.mark.parametrize("name", ["a.yaml", "a.json"])
-def test_no_planted_secret_is_left(make, name, tmp_path):
-    path = make(tmp_path / name)
+@pytest.mark.parametrize(
+    ("name", "to"), [("a.yaml", "a.yaml"), ("a.json", "a.json"), ("a.yaml", "noext")]
+)
+def test_no_planted_secret_is_left(make, name, to, tmp_path):
+    path = make(tmp_path / name).rename(tmp_path / to)
     before = secrets_in(path.read_bytes())
 
     scrub(path, REDACTOR)

@@ -1,10 +1,12 @@
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
 from threading import Barrier, Event, Thread
 from threading import enumerate as enumerate_threads
 
@@ -58,14 +60,38 @@ def test_json_cannot_hold_bytes(tmp_path):
 
 
 def test_a_folder_is_all_its_files_in_order(tmp_path):
-    for name in ("b.yaml", "a/z.json", "a.yml", "a/.hidden.yaml.tmp", "notes.txt"):
+    for name in ("b.yaml", "a/z.json", "a.yml"):
         Cassette(tmp_path / name, [STREAMED]).save()
+    for name in ("a/.hidden.yaml.tmp", "notes.txt"):
+        copyfile(tmp_path / "b.yaml", tmp_path / name)
 
     assert [record.interception_id for record in Cassette.load(tmp_path)] == [
         "a/z.json#0",
         "a.yml#0",
         "b.yaml#0",
     ]
+
+
+@pytest.mark.parametrize("name", ["x.txt", "noext", "x.sse"])
+@pytest.mark.parametrize("begin", [Cassette, Cassette.open, lambda path: Cassette(path, [])])
+def test_a_file_that_a_replay_of_its_folder_would_not_find_is_not_begun(begin, name, tmp_path):
+    path = tmp_path / name
+
+    with pytest.raises(CassetteError, match=re.escape(f"ends in .yaml, .yml, .json: give '{path}")):
+        begin(path)
+
+
+def test_what_such_a_file_holds_is_read_and_not_added_to(tmp_path):
+    named, plain = tmp_path / "a.yaml", tmp_path / "noext"
+    Cassette(named, [STREAMED]).save()
+    named.rename(plain)
+    cassette = Cassette(plain)
+    cassette.add(STREAMED)
+
+    with pytest.raises(CassetteError, match=r"noext' cannot be written: recordings go into"):
+        cassette.close()
+
+    assert len(Cassette.load(plain)) == 1
 
 
 def test_saves_elsewhere_without_touching_its_own_file(tmp_path):
@@ -371,6 +397,7 @@ def test_leaves_no_thread_no_handle_and_no_other_file(tmp_path):
 RECORDING = """
 import sys
 from pathlib import Path
+from shutil import copyfile
 from llmbridge.stores.cassette import Cassette
 
 sample = next(iter(Cassette.load(sys.argv[1])))

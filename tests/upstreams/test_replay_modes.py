@@ -290,6 +290,26 @@ def test_what_cannot_be_recorded_into_is_refused(
         Replay(tmp_path if source == "folder" else source, mode=mode, upstream=Provider())
 
 
+@pytest.mark.parametrize("name", ["x.txt", "noext", "file/x.yaml"])
+@pytest.mark.parametrize("mode", ["once", "new_episodes", "all", "rewrite"])
+def test_a_file_that_could_not_be_written_is_refused_before_anything_is_asked(
+    tmp_path: Path, mode: Mode, name: str
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CassetteError, match="cannot be written"):
+        Replay(tmp_path / name, mode=mode, upstream=Provider())
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("mode", ["none", "once"])
+def test_a_file_of_any_name_is_played(recorded: Path, mode: Mode) -> None:
+    other = recorded.rename(recorded.with_name("noext"))
+
+    assert Replay(other, mode=mode).at_once is (mode == "none")
+
+
 @pytest.mark.parametrize(
     "options", [{"mode": "some"}, {"repeat": "never"}, {"on_miss": "shout"}, {"match": "loose"}]
 )
