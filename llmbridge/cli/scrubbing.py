@@ -18,6 +18,7 @@ from llmbridge.exchange.leaks import leaks
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.redact import Redactor
 from llmbridge.stores.cassette import Cassette
+from llmbridge.stores.cassette_write import form_of
 from llmbridge.stores.safe_load import LIMIT_BYTES, is_array, is_object, safe_load
 from llmbridge.stores.whole_file import Mark, mark_of, read_whole, replace_whole
 
@@ -137,13 +138,11 @@ def _mended(
             f"{str(path)!r} holds secrets that cannot be taken out of this recorder's format:"
             f" llmbridge cassette convert {path} --to DIR writes one without them"
         )
-    with TemporaryDirectory() as folder:
-        copy = Path(folder, "mended.json" if path.suffix == ".json" else "mended.yaml")
-        Cassette(copy, clean).save()
-        written = read_whole(copy, LIMIT_BYTES)
-        if not _reads_as(path, written, clean):
-            raise CassetteError(f"{str(path)!r} cannot be written again as it was: record it anew")
-        return written
+    form = form_of(path)
+    written = form.join([form.entry(record) for record in clean]).encode()
+    if not _reads_as(path, written, clean):
+        raise CassetteError(f"{str(path)!r} cannot be written again as it was: record it anew")
+    return written
 
 
 def _has_new_lengths(records: Sequence[Record], clean: Sequence[Record]) -> bool:
@@ -199,7 +198,7 @@ def _replaced(data: bytes, swaps: dict[bytes, bytes]) -> bytes:
 def _reads_as(path: Path, data: bytes, records: Sequence[Record]) -> bool:
     """True when this would be read as these records."""
     with TemporaryDirectory() as folder:
-        copy = Path(folder, "mended.json" if path.suffix == ".json" else "mended.yaml")
+        copy = Path(folder, path.name)
         copy.write_bytes(data)
         try:
             return [_essence(record) for record in Cassette.load(copy)] == [
