@@ -17,9 +17,9 @@ from llmbridge.cli.drawing import (
     draw_usage,
 )
 from llmbridge.cli.screen import console_for
-from llmbridge.cli.summary import prompt_of
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.codec import ReplyDecoder, Step
+from llmbridge.exchange.entry import prompt_of
 from llmbridge.exchange.record import Record
 from llmbridge.providers import dialect_named
 from llmbridge.upstreams.replay import Replay

@@ -8,8 +8,9 @@ from typing import Any
 
 from llmbridge.cli.files import Outcome, errors_of, files_of, on_each
 from llmbridge.cli.screen import BAD_INPUT, FINE, Screen, say_error, say_json
-from llmbridge.cli.summary import Told, content_of, prompt_of, summary_of, whole_of
+from llmbridge.cli.summary import Told, content_of, summary_of, whole_of
 from llmbridge.errors import CassetteError
+from llmbridge.exchange.entry import prompt_of
 from llmbridge.exchange.printable import one_line
 from llmbridge.stores.cassette import Cassette
 

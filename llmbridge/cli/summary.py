@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from llmbridge.canon.messages import AssistantMessage, Block, Text, Thinking, ToolResult
+from llmbridge.canon.messages import AssistantMessage, Block, Text, Thinking
 from llmbridge.exchange.call import Headers
 from llmbridge.exchange.codec import is_event_stream
 from llmbridge.exchange.columns import INTERCEPTIONS
-from llmbridge.exchange.entry import Entry, answer, asked, events
+from llmbridge.exchange.entry import Entry, answer, events
 from llmbridge.exchange.matching import Asked, Matcher
-from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import Record
 from llmbridge.exchange.routing import Router
 from llmbridge.exchange.rows import interception_rows
@@ -60,17 +59,6 @@ def content_of(record: Record) -> list[Told]:
     """The answer decoded, block by block; none where it cannot be."""
     message = answer(record) or AssistantMessage()
     return [_block(block) for block in message.content]
-
-
-def prompt_of(record: Record) -> str:
-    """What the request asks, on one line."""
-    ask = asked(record)
-    last = ask.context.messages[-1] if ask and ask.context.messages else None
-    if isinstance(last, AssistantMessage) or last is None:
-        return "..."
-    words = " ".join(part.text for part in last.content if isinstance(part, Text))
-    who = f"{last.name or 'tool'} returned: " if isinstance(last, ToolResult) else ""
-    return f"{who}{one_line(words)}"
 
 
 def whole_of(record: Record) -> Told:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from llmbridge.canon.events import BlockDelta, Snapshot
-from llmbridge.canon.messages import Ask, AssistantMessage
+from llmbridge.canon.messages import Ask, AssistantMessage, Text, ToolResult
 from llmbridge.canon.strict_json import loads_strict
 from llmbridge.exchange.codec import is_event_stream
+from llmbridge.exchange.printable import one_line
 from llmbridge.exchange.record import BODY, Interception, Record
 from llmbridge.providers import dialect_named
 from llmbridge.wire.fast_json import loads_object
@@ -138,6 +139,17 @@ def answer(record: Record) -> AssistantMessage | None:
 def asked(record: Record) -> Ask | None:
     """The request decoded; None when it cannot be."""
     return _or_none(record.ask, record.interception_id)
+
+
+def prompt_of(record: Record) -> str:
+    """What the request asks, on one line."""
+    ask = asked(record)
+    last = ask.context.messages[-1] if ask and ask.context.messages else None
+    if isinstance(last, AssistantMessage) or last is None:
+        return "..."
+    words = " ".join(part.text for part in last.content if isinstance(part, Text))
+    who = f"{last.name or 'tool'} returned: " if isinstance(last, ToolResult) else ""
+    return f"{who}{one_line(words)}"
 
 
 def events(record: Record) -> Iterator[tuple[float, SSE, str | None, str | None]]:
