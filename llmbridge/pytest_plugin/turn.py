@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llmbridge.upstreams.replay import Replay
     from llmbridge.upstreams.script import Script
 
+_QUESTION_CHARS = 80
+
 
 class Turn:
     """A test's turn at the run's server. Its bridge is made, and loaded, when somebody first asks for it."""
@@ -113,7 +115,7 @@ class Turn:
             return [repr(line) for line in self.scripts.left]
         if self.may_record or self._replay is None:
             return []
-        return [repr(record) for record in self._replay.unused]
+        return [_named(record) for record in self._replay.unused]
 
     @property
     def drift(self) -> list[str]:
@@ -207,3 +209,16 @@ class Turn:
             max_age=wanted.max_age,
             **wanted.matching,
         )
+
+
+def _named(record: "Record") -> str:
+    """A recording: its place in the file, as misses say it, and how its question begins."""
+    from llmbridge.exchange.entry import asked, prompt_of  # noqa: PLC0415
+    from llmbridge.exchange.printable import one_line  # noqa: PLC0415
+
+    if record.request is None:
+        return f"{record.interception_id}, {record!r}"
+    ask = asked(record)
+    spoken = ask is not None and ask.context.messages
+    question = prompt_of(record) if spoken else f"{record.request.method} {record.request.url}"
+    return f"{record.interception_id}, {one_line(question, _QUESTION_CHARS)!r}: {record!r}"

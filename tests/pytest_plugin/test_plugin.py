@@ -283,6 +283,41 @@ def test_a_recording_that_was_not_played(project, marker, body, arguments, expec
     )
 
 
+def test_what_was_not_played_is_told_by_its_place_and_its_question(project):
+    long = "What day is it? " * 9
+    project.cassette("test_noon", {"What time is it?": "It is noon.", long: "It is Monday."})
+    project.tests("""
+@pytest.mark.llm_cassette
+def test_noon():
+    assert ask("What time is it?") == "It is noon."
+""")
+
+    result = project.run()
+
+    assert outcomes(result) == {"failed": 1}
+    told = (
+        f"  test_noon.yaml#1, '{long[:77]}...': Record(openai openai.responses 'gpt-5-mini': 200 "
+    )
+    assert told in result.stdout.str()
+
+
+def test_what_is_for_no_model_is_told_by_its_address(project):
+    project.write(
+        "cassettes/test_agent/test_noon.yaml",
+        """
+interactions:
+- request: {method: GET, uri: "https://example.com/weather", body: null, headers: {}}
+  response: {status: {code: 200, message: OK}, headers: {}, body: {string: rain}}
+version: 1
+""",
+    )
+    project.tests(UNPLAYED.format(marker="@pytest.mark.llm_cassette", body="pass"))
+
+    result = project.run()
+
+    assert "  test_noon.yaml#0, 'GET https://example.com/weather': Record(" in result.stdout.str()
+
+
 def test_what_was_not_played_is_not_told_on_top_of_a_failure(project):
     project.cassette("test_noon")
     project.tests("""
