@@ -147,11 +147,11 @@ class ASGIApp:
 
         It does where something may have to be waited for, and where a reply is long or its end is not certain.
         """
-        head = None if self._waits() else self._heads.get(_key(scope))
-        if head is None or head.method == "HEAD" or self._refusal(head):
-            return False
         begun: _Begun
         try:
+            head = None if self._waits() else self._heads.get(_key(scope))
+            if head is None or head.method == "HEAD" or self._refusal(head):
+                return False
             request = head.request(scope[BODY], scope.get(ARRIVED_S))
             # What functions of the user's set there is for this call alone, as in a task.
             begun = copy_context().run(begin, self._handle(request))

@@ -300,3 +300,12 @@ def test_what_is_no_exception_of_a_program_answers_the_client_too(serve, caplog)
             heads.append(client.rest().partition(b"\r\n")[0])
 
     assert heads == [b"HTTP/1.1 500 Internal Server Error"] * 2
+
+
+def test_where_nobody_can_say_whether_a_call_waits_the_client_is_told_too(serve, caplog):
+    told = iter([True])
+    server = serve(AtOnce(whole(b"{}")), waits=lambda: next(told))
+
+    got = asked(server, 3, b"}")
+
+    assert [b"the bridge failed" in reply for reply in got] == [False, True, True]
