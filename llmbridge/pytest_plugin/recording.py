@@ -4,7 +4,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from filecmp import cmp
 from glob import escape
+from itertools import chain, count
 from pathlib import Path
 
 from llmbridge.exchange.record import Record
@@ -19,19 +22,28 @@ class Recording:
         self.path = path
         self.draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         self.failed = path.with_name(f"{path.name}.failed")
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._set_aside_the_dead()
-        self.draft.unlink(missing_ok=True)
         self._seen = mark_of(path)
         if self._seen is not None and not afresh:
             shutil.copyfile(path, self.draft)
 
     def _set_aside_the_dead(self) -> None:
-        """What a run recorded that was killed: its answers were paid for."""
+        """What a run recorded that was killed: its answers were paid for, so nobody replaces or removes them."""
         for draft in self.path.parent.glob(f".{escape(self.path.stem)}.*{self.path.suffix}"):
             process = draft.stem.rpartition(".")[2]
-            if process.isdecimal() and not _runs(int(process)):
-                os.replace(draft, self.failed)
+            # In a container each run has the same number.
+            if draft == self.draft or (process.isdecimal() and not _runs(int(process))):
+                # Another worker may have come first.
+                with suppress(FileNotFoundError):
+                    self._set_aside(draft, process)
+
+    def _set_aside(self, draft: Path, process: str) -> None:
+        if self.path.exists() and cmp(draft, self.path, shallow=False):
+            draft.unlink()  # It was copied, and nothing recorded.
+            return
+        ends = chain([process], (f"{process}-{number}" for number in count(2)))
+        places = (self.path.with_name(f"{self.path.name}.{end}.failed") for end in ends)
+        os.replace(draft, next(place for place in places if not place.exists()))
 
     def settle(self, passed: bool, recorded: Sequence[Record]) -> Path | None:
         """Where the recording is now; None where nothing was recorded.
