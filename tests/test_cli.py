@@ -478,7 +478,10 @@ def spoken(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("--replay /nowhere/session.yaml", "/nowhere/session.yaml"),
+        (
+            "--replay /nowhere/session.yaml",
+            "there is no cassette at '/nowhere/session.yaml': record it with --mode 'once', or give",
+        ),
         ("--replay pyproject.toml --upstream openai=http://x", "--upstream would do nothing"),
         ("--host 0.0.0.0", "pass --allow-remote and a token"),
         ("--host 0.0.0.0 --allow-remote --no-token", "pass --allow-remote and a token"),

@@ -69,7 +69,9 @@ class Cassette:
             CassetteError: there are none, or one cannot be read; names the file and the place in it.
         """
         if not Path(path).exists():
-            raise CassetteError(f"there is no cassette at {without_password(str(path))!r}")
+            raise CassetteError(
+                f"there is no cassette at {without_password(str(path))!r}: give a file, or a folder of them"
+            )
         return cls(path, ascii=ascii)
 
     @classmethod

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from llmbridge.errors import ConfigurationError
+from llmbridge.errors import CassetteError, ConfigurationError
+from llmbridge.exchange.printable import without_password
 from llmbridge.exchange.record import Record, Store
 from llmbridge.stores.cassette_path import check_place
 from llmbridge.stores.opening import existing_store, is_url, open_store
@@ -93,6 +94,11 @@ def _of_file(path: AnyPath, mode: Mode) -> Source:
     from llmbridge.stores.cassette import Cassette  # noqa: PLC0415  # YAML is loaded late
 
     if mode not in RECORDING:
+        if not Path(path).exists():
+            raise CassetteError(
+                f"there is no cassette at {without_password(os.fspath(path))!r}:"
+                " record it with mode='once', or give another path"
+            )
         cassette = Cassette.load(path)
         return Source(cassette, list(cassette))
     path = Path(path)

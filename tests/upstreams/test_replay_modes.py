@@ -303,6 +303,16 @@ def test_a_file_that_could_not_be_written_is_refused_before_anything_is_asked(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("mode", ["none", "verify"])
+def test_a_file_that_is_not_there_is_told_with_the_way_to_make_it(path: Path, mode: Mode) -> None:
+    with pytest.raises(CassetteError) as told:
+        Replay(path, mode=mode)
+
+    assert told.value.message == (
+        f"there is no cassette at {str(path)!r}: record it with mode='once', or give another path"
+    )
+
+
 @pytest.mark.parametrize("mode", ["none", "once"])
 def test_a_file_of_any_name_is_played(recorded: Path, mode: Mode) -> None:
     other = recorded.rename(recorded.with_name("noext"))
