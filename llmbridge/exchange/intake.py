@@ -157,7 +157,7 @@ class Intake:
         try:
             routed = self._router.call(request, where, "", received)
         except BridgeError as error:
-            routed = error
+            routed = _untraced(error)
         return _Known(where, received, routed, self._told(received.kept, where, routed))
 
     async def _answer(self, call: Call | BridgeError, known: _Known) -> Reply:
@@ -167,7 +167,7 @@ class Intake:
                 return await self._handler(call)
             failure = call
         except BridgeError as error:
-            failure = error
+            failure = _untraced(error)
         except Exception:
             # The border: whatever an interceptor raises, the client gets an answer.
             _logger.exception("%r failed", call)
@@ -232,6 +232,11 @@ class Intake:
         text = self._redactor.text
         result, error = run.result and text(run.result), run.error and text(run.error)
         return replace(run, result=result, error=error)
+
+
+def _untraced(error: BridgeError) -> BridgeError:
+    """The error that is told to the client, without the way it came: frames refer to it, so it would stay, with the call."""
+    return error.with_traceback(None)
 
 
 def _kind(error: BridgeError) -> str:

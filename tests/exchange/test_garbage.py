@@ -70,3 +70,29 @@ async def test_a_call_that_has_ended_leaves_nothing_to_the_collector(
 
     gc.collect()
     assert [each for each in garbage if isinstance(each, Reply | Call)] == []
+
+
+@pytest.mark.parametrize(
+    ("upstream", "body"),
+    [
+        (Replay([recorded()]), b'{"model":"other"}'),
+        (Replay([recorded()]), b"no JSON"),
+        (Script(), b'{"model":"m","messages":[]}'),
+    ],
+    ids=["miss", "no JSON", "no line left"],
+)
+async def test_a_call_that_was_refused_leaves_nothing_to_the_collector(
+    upstream: Handler, body: bytes, garbage: list[object]
+) -> None:
+    bridge = Bridge(upstream, environ={})
+    request = Request("POST", MESSAGES, Headers(), body, Caller("server"))
+
+    for _ in range(3):
+        reply = await bridge.handle(request)
+        assert reply.error is not None
+        async for _ in reply:
+            pass
+    del reply
+
+    gc.collect()
+    assert [each for each in garbage if isinstance(each, Reply | Call | Request)] == []
