@@ -1,5 +1,7 @@
 from collections.abc import Iterator
 
+# Imported first inside a project it would be forgotten with it, and be another module for later tests.
+import httpcore2 as httpcore2
 import pytest
 
 from llmbridge import Bridge, Script
