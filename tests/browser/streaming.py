@@ -197,10 +197,12 @@ def finished(desk: Desk, place: int = 0) -> View:
 
 def scrub(desk: Desk, count: int, place: int = 0) -> View:
     """What the view shows after this many events."""
+    # Of a page behind another a browser may draw nothing, and what is drawn is waited for.
+    desk.page.bring_to_front()
     found = desk.page.locator(".llmb").nth(place).element_handle()
     desk.page.evaluate(_SCRUB, [found, count])
     desk.page.wait_for_function(
-        "([view, count]) => +view.dataset.shown === count", arg=[found, count]
+        "([view, count]) => +view.dataset.shown === count", arg=[found, count], polling=20
     )
     return view(desk, place)
 
