@@ -326,7 +326,7 @@ class Reply:
         for piece in whole.pieces:
             for see in self._see:
                 see(piece)
-        self.settled, self._chunks = self.settled or whole.end, _NOTHING
+        self.settled, self._chunks = self.settled or whole.end, once(b"")
         self._finish("completed" if self.status < 400 else "upstream_error")
         return b"".join(whole.pieces)
 
@@ -428,21 +428,6 @@ def no_farewell(error: BridgeError) -> bytes:
 def no_ping() -> bytes:
     """These bytes are never interrupted."""
     return b""
-
-
-class _Nothing:
-    """No bytes, for everybody."""
-
-    settled: End | None = None
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise StopAsyncIteration
-
-
-_NOTHING = _Nothing()
 
 
 async def once(body: bytes) -> AsyncIterator[bytes]:

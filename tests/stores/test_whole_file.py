@@ -30,14 +30,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc: run it on Linux")
 def test_a_file_system_that_takes_nothing_is_told():
     with pytest.raises(CassetteError, match="'/proc' takes no file"):
         check_writable(Path("/proc/x.yaml"))
 
 
 @pytest.mark.skipif(
-    sys.platform == "win32" or os.geteuid() == 0, reason="root and Windows write there all the same"
+    sys.platform == "win32" or os.geteuid() == 0,
+    reason="needs a user who may not write everywhere: run it as another than root, on Linux or macOS",
 )
 def test_a_folder_that_is_read_only_is_told(tmp_path):
     tmp_path.chmod(0o555)
